@@ -1,0 +1,121 @@
+"""Clip: frames, masks, flow, motion and timing in one validated value. It is all that training sees.
+
+"Training size" is the resolution the layers are learned at; "source size" is the footage's own, in display
+orientation. Masks and frames are at training size. Each flow field has its own resolution.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Float16, UInt8
+
+from layerloom.conventions import Size
+from layerloom.errors import UserError
+
+BACKGROUND = "background"
+
+
+@dataclass(frozen=True)
+class SourceReference:
+    """Where the footage lies and which part of it was used; enough to read the same frames again.
+
+    `fingerprint` is a content hash (of the file, or of the folder's file names and sizes and its first and last image).
+    `timestamps` are the seconds of each used frame after the first used one, exact.
+    """
+
+    path: Path
+    fingerprint: str
+    size: Size
+    first_frame: int
+    frames: int
+    fps: Fraction
+    timestamps: tuple[Fraction, ...]
+
+
+@dataclass(frozen=True)
+class FlowField:
+    """Optical flow between frames t and t + step, both ways, with a confidence from their agreement.
+
+    `forward[i]` lives on frame i and points to frame i + step; `backward[i]` lives on frame i + step and points to
+    frame i. Pixels of the field's own resolution. Confidence: 0 = occluded or wrong, 255 = both ways agree.
+    """
+
+    step: int
+    forward: Float16[np.ndarray, "pairs h w 2"]
+    backward: Float16[np.ndarray, "pairs h w 2"]
+    forward_confidence: UInt8[np.ndarray, "pairs h w"]
+    backward_confidence: UInt8[np.ndarray, "pairs h w"]
+
+    @property
+    def size(self) -> Size:
+        return self.forward.shape[2], self.forward.shape[1]
+
+
+@dataclass(frozen=True)
+class Masks:
+    """One mask per object and frame, front to back, and how far each pixel of it can be trusted.
+
+    `coverage` 0…255 is the share of the pixel the object covers, as seen (an object behind another is 0 where hidden).
+    `trust` 0…255 is how surely the coverage is right: 255 for a user's mask away from its outline, less along the
+    outline, in filled frames, and where masks of neighbouring frames disagree.
+    """
+
+    names: tuple[str, ...]
+    coverage: UInt8[np.ndarray, "objects t h w"]
+    trust: UInt8[np.ndarray, "objects t h w"]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What training sees. Layers are the masks' objects front to back, then the background.
+
+    `motion[l, t]` maps pixels of frame t to pixels of the layer's reference frame: the start of the learned mapping.
+    """
+
+    frames: UInt8[np.ndarray, "t h w 3"]
+    masks: Masks
+    flow: tuple[FlowField, ...]
+    motion: Float[np.ndarray, "layers t 3 3"]
+    source: SourceReference
+
+    def __post_init__(self) -> None:
+        frames, height, width, _ = self.frames.shape
+        if frames < 2:
+            raise UserError(f"{self.source.path}: {frames} frame; a clip needs at least 2")
+        if self.masks.coverage.shape[1:] != (frames, height, width):
+            raise UserError(
+                f"masks are {self.masks.coverage.shape[1:]} (frames, height, width), the clip is {(frames, height, width)}"
+            )
+        if self.motion.shape[0] != len(self.layer_names):
+            raise ValueError(f"motion for {self.motion.shape[0]} layers, but the clip has {len(self.layer_names)}")
+        if self.source.frames != frames:
+            raise ValueError(f"the source says {self.source.frames} frames, the clip has {frames}")
+
+    @property
+    def size(self) -> Size:
+        """Training size."""
+        return self.frames.shape[2], self.frames.shape[1]
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        return (*self.masks.names, BACKGROUND)
+
+
+def layer_coverage(masks: Masks) -> UInt8[np.ndarray, "layers t h w"]:
+    """Masks of all layers, the background being what no object covers."""
+    covered = np.minimum(masks.coverage.sum(0, dtype=np.uint16), 255).astype(np.uint8)
+    return np.concatenate([masks.coverage, (255 - covered)[None]])
+
+
+def check_layer_names(names: Sequence[str]) -> None:
+    """Names become folders: letters, digits, `-`, `_`, `.`; `background` is reserved."""
+    for name in names:
+        if not name or not all(c.isalnum() or c in "-_." for c in name) or name.startswith("."):
+            raise UserError(f"mask folder '{name}': a layer's name may hold letters, digits, '-', '_' and '.'")
+        if name == BACKGROUND:
+            raise UserError(f"mask folder '{name}': this name is reserved for the last layer")
+    if len(set(names)) != len(names):
+        raise UserError(f"layer names repeat: {', '.join(names)}")

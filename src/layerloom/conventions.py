@@ -1,0 +1,93 @@
+"""Axes, pixel centres and units. No other file divides by a width.
+
+Arrays are ordered t h w c; x points right, y down. The centre of pixel (i, j) of a row-major image lies at
+x = j + 0.5, y = i + 0.5, so an image of width w spans [0, w]. Both spatial axes are divided by the same length
+(the longer side), so nothing is stretched. Flow is in pixels of its own resolution: x first, then y.
+
+Every function takes NumPy arrays or PyTorch tensors alike and returns the kind it was given.
+"""
+
+from typing import TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+ArrayOrTensor = TypeVar("ArrayOrTensor", np.ndarray, torch.Tensor)
+
+Size = tuple[int, int]
+"""(width, height) in pixels or texels."""
+
+
+def pixel_centres(size: Size) -> Float[np.ndarray, "h w 2"]:
+    """Positions (x, y) in pixels of all pixel centres of an image of `size` = (width, height)."""
+    width, height = size
+    grid = np.empty((height, width, 2), np.float32)
+    grid[..., 0] = np.arange(width, dtype=np.float32) + 0.5
+    grid[..., 1] = np.arange(height, dtype=np.float32)[:, None] + 0.5
+    return grid
+
+
+def long_edge(size: Size) -> int:
+    """The length that both axes are divided by."""
+    return max(size)
+
+
+def pixels_to_unit(xy_pixels: ArrayOrTensor, size: Size) -> ArrayOrTensor:
+    """Pixel positions (…, 2) to unit coordinates: the longer side spans [0, 1], the shorter one less."""
+    return xy_pixels / float(long_edge(size))
+
+
+def unit_to_pixels(xy_unit: ArrayOrTensor, size: Size) -> ArrayOrTensor:
+    """Inverse of `pixels_to_unit`."""
+    return xy_unit * float(long_edge(size))
+
+
+def frame_to_unit_time(frame: ArrayOrTensor, frames: int) -> ArrayOrTensor:
+    """Frame numbers (a frame's middle is at +0.5) to unit time in (0, 1)."""
+    return (frame + 0.5) / float(frames)
+
+
+def rescale_positions(xy_pixels: ArrayOrTensor, from_size: Size, to_size: Size) -> ArrayOrTensor:
+    """Positions or displacements (…, 2) in pixels of an image of `from_size`, in pixels of the same image at `to_size`.
+
+    Width scales x and height scales y. The same holds for flow vectors: resize the field, then call this on its values.
+    """
+    scale = (to_size[0] / from_size[0], to_size[1] / from_size[1])
+    if isinstance(xy_pixels, torch.Tensor):
+        return xy_pixels * torch.tensor(scale, dtype=xy_pixels.dtype, device=xy_pixels.device)
+    return xy_pixels * np.asarray(scale, xy_pixels.dtype)
+
+
+def fit_long_edge(size: Size, limit: int) -> Size:
+    """The largest even size of the same shape whose longer side is at most `limit` (never enlarged)."""
+    if long_edge(size) <= limit:
+        return size
+    scale = limit / long_edge(size)
+    width, height = (max(2, round(side * scale / 2) * 2) for side in size)
+    return width, height
+
+
+def uv_to_st(uv_texels: ArrayOrTensor, canvas: Size) -> ArrayOrTensor:
+    """Texel positions (…, 2), texel i's centre at i + 0.5, to Nuke's STMap: s left to right, t bottom to top, in [0, 1]."""
+    st = rescale_positions(uv_texels, canvas, (1, 1))
+    st[..., 1] = 1.0 - st[..., 1]
+    return st
+
+
+def st_to_uv(st: ArrayOrTensor, canvas: Size) -> ArrayOrTensor:
+    """Inverse of `uv_to_st`."""
+    flipped = st + 0.0
+    flipped[..., 1] = 1.0 - flipped[..., 1]
+    return rescale_positions(flipped, (1, 1), canvas)
+
+
+def transform_points(matrix: ArrayOrTensor, xy: ArrayOrTensor) -> ArrayOrTensor:
+    """Apply homographies (…, 3, 3) to points (…, 2); leading axes broadcast."""
+    x, y = xy[..., 0], xy[..., 1]
+    w = matrix[..., 2, 0] * x + matrix[..., 2, 1] * y + matrix[..., 2, 2]
+    out_x = (matrix[..., 0, 0] * x + matrix[..., 0, 1] * y + matrix[..., 0, 2]) / w
+    out_y = (matrix[..., 1, 0] * x + matrix[..., 1, 1] * y + matrix[..., 1, 2]) / w
+    if isinstance(out_x, torch.Tensor):
+        return torch.stack([out_x, out_y], -1)
+    return np.stack([out_x, out_y], -1)
