@@ -3,8 +3,23 @@
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
 
 CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips"
+PACKAGE = Path(__file__).resolve().parents[1] / "src" / "layerloom"
+
+# Numba and Triton compile these modules' functions from their source, which the hook would change.
+COMPILED = {"layerloom.kernels.cpu", "layerloom.kernels.hashgrid", "layerloom.kernels.mlp"}
+
+
+def checked_modules() -> list[str]:
+    """Every module of the package but the compiled ones. (A package's name would take in all that it holds.)"""
+    files = [path.relative_to(PACKAGE.parent).with_suffix("") for path in PACKAGE.rglob("*.py")]
+    modules = {".".join(path.parts) for path in files if path.name != "__init__"}
+    return sorted(modules - COMPILED)
+
+
+install_import_hook(checked_modules(), "beartype.beartype")
 
 
 @pytest.fixture(scope="session")
