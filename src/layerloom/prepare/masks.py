@@ -1,0 +1,224 @@
+"""Masks a user gives: read them, fill missing frames along the flow, and say how far each pixel can be trusted."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from layerloom.clip import Masks, check_layer_names
+from layerloom.conventions import Size
+from layerloom.errors import UserError
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+VOID_INDEX = 255  # palette images of segmentation datasets mark undecided pixels with it
+
+
+def load_masks(directory: str | Path, frames: range, size: Size, source_frames: int | None = None) -> Masks:
+    """Read the masks of the source's `frames` and resize them to the training `size` = (width, height).
+
+    `directory` holds one folder of images per object (`horse/00000.png`: its names are the objects'), or one series of
+    images: grey ones are a single object, `object`; indexed-palette ones hold an object per index (`object1`, …),
+    255 being undecided. Grey values keep their softness; of colour palettes only the index counts. Images with
+    transparency are read by their alpha.
+
+    A file name's last number is the source's frame, counted from 0. Files numbered without a gap from 1, or from a
+    number past the last frame used (1001, …), are counted from there if they reach that frame. Frames without a file
+    have coverage 0 and trust 0; files without numbers must be as many as the frames. Objects are front to back in the
+    order of their names, and where two overlap the one in front keeps the pixel.
+
+    Raises UserError for whatever does not fit; with `source_frames` given also for numbers past the source's end.
+    """
+    directory = Path(directory)
+    series = _series(directory)
+    numbered = _number_frames(series, frames, source_frames)
+    used = {name: {n - frames.start: p for n, p in files.items() if n in frames} for name, files in numbered.items()}
+    if not any(used.values()):
+        first, last = _span(numbered)
+        raise UserError(
+            f"{directory}: masks are numbered {first} to {last}, but the frames used are {frames[0]} to {frames[-1]}"
+        )
+    mask_size = _common_size(path for files in used.values() for path in files.values())
+    _check_aspect(directory, mask_size, size)
+    if _is_indexed(used):
+        return _load_indexed(directory, used[""], len(frames), size)
+    return _load_grey(directory, {name or "object": files for name, files in used.items()}, len(frames), size)
+
+
+def _series(directory: Path) -> dict[str, list[Path]]:
+    """Image files per object, sorted; a single series has the empty name."""
+    if not directory.is_dir():
+        raise UserError(f"{directory}: no such folder of masks")
+    images = _images(directory)
+    folders = {path.name: _images(path) for path in sorted(directory.iterdir()) if path.is_dir()}
+    folders = {name: files for name, files in folders.items() if files and not name.startswith(".")}
+    if images and folders:
+        raise UserError(f"{directory}: holds both images and folders of images ({', '.join(folders)}); keep one kind")
+    if not images and not folders:
+        raise UserError(f"{directory}: holds no mask images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    check_layer_names(tuple(folders))
+    return folders or {"": images}
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+
+
+def _number_frames(
+    series: Mapping[str, list[Path]], frames: range, source_frames: int | None
+) -> dict[str, dict[int, Path]]:
+    """Source frame of each file, per object."""
+    found = {path: re.search(r"(\d+)\D*$", path.stem) for files in series.values() for path in files}
+    if any(match is None for match in found.values()):
+        return {name: _in_order(files, frames) for name, files in series.items()}
+    numbers = {path: int(match[1]) for path, match in found.items() if match}
+    first = _first_number(set(numbers.values()), frames)
+    numbered: dict[str, dict[int, Path]] = {}
+    for name, files in series.items():
+        numbered[name] = {}
+        for path in files:
+            frame = numbers[path] - first
+            if source_frames is not None and frame >= source_frames:
+                raise UserError(f"{path}: a mask for frame {frame}, but the source's last frame is {source_frames - 1}")
+            if frame in numbered[name]:
+                raise UserError(f"{path}: a second mask for frame {frame}, beside {numbered[name][frame].name}")
+            numbered[name][frame] = path
+    return numbered
+
+
+def _in_order(files: list[Path], frames: range) -> dict[int, Path]:
+    if len(files) != len(frames):
+        raise UserError(
+            f"{files[0].parent}: {len(files)} masks for {len(frames)} frames; "
+            "names without frame numbers must be as many as the frames"
+        )
+    return dict(zip(frames, files, strict=True))
+
+
+def _first_number(numbers: set[int], frames: range) -> int:
+    """The number that stands for the source's frame 0."""
+    lowest, count = min(numbers), len(numbers)
+    gapless = max(numbers) - lowest + 1 == count
+    if gapless and count >= frames.stop and (lowest == 1 or lowest >= frames.stop):
+        return lowest
+    return 0
+
+
+def _span(numbered: Mapping[str, Mapping[int, Path]]) -> tuple[int, int]:
+    numbers = [number for files in numbered.values() for number in files]
+    return min(numbers), max(numbers)
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: not a readable image ({error})") from error
+
+
+def _common_size(paths: Iterable[Path]) -> Size:
+    first_path, first_size = None, (0, 0)
+    for path in paths:
+        image_size = _open(path).size
+        if first_path is None:
+            first_path, first_size = path, image_size
+        elif image_size != first_size:
+            raise UserError(f"{path}: {_times(image_size)}, but {first_path.name} is {_times(first_size)}")
+    return first_size
+
+
+def _times(size: Size) -> str:
+    return f"{size[0]}×{size[1]}"
+
+
+def _check_aspect(directory: Path, mask_size: Size, size: Size) -> None:
+    """Masks may be of any size, but of the frames' shape within 1 % (or what rounding the training size costs)."""
+    expected_height = mask_size[1] * size[0] / mask_size[0]
+    if abs(expected_height - size[1]) > max(0.01 * size[1], 2):
+        raise UserError(
+            f"{directory}: masks are {_times(mask_size)}, another shape than the frames ({_times(size)} for learning)"
+        )
+
+
+def _is_indexed(used: Mapping[str, Mapping[int, Path]]) -> bool:
+    return "" in used and any(_has_colour_palette(_open(path)) for path in used[""].values())
+
+
+def _has_colour_palette(image: Image.Image) -> bool:
+    """Whether this is an index image; a palette of greys is just a grey image."""
+    if image.mode != "P":
+        return False
+    palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
+    return bool((palette != palette[:, :1]).any())
+
+
+def _load_indexed(directory: Path, files: Mapping[int, Path], frames: int, size: Size) -> Masks:
+    indices = sorted({int(i) for path in files.values() for i in np.unique(_read_indices(path))} - {0, VOID_INDEX})
+    if not indices:
+        raise UserError(f"{directory}: all masks are empty")
+    masks = _missing_masks(tuple(f"object{index}" for index in indices), frames, size)
+    for frame, path in files.items():
+        image = _read_indices(path)
+        for i, index in enumerate(indices):
+            masks.coverage[i, frame] = _resize((image == index).astype(np.uint8) * 255, size)
+        masks.trust[:, frame] = 255 - _resize((image == VOID_INDEX).astype(np.uint8) * 255, size)
+    return masks
+
+
+def _read_indices(path: Path) -> UInt8[np.ndarray, "h w"]:
+    image = _open(path)
+    if image.mode != "P":
+        raise UserError(f"{path}: not an indexed-palette image, as others in its folder are")
+    return np.asarray(image)
+
+
+def _load_grey(directory: Path, objects: Mapping[str, Mapping[int, Path]], frames: int, size: Size) -> Masks:
+    masks = _missing_masks(tuple(objects), frames, size)
+    for i, (name, files) in enumerate(objects.items()):
+        for frame, path in files.items():
+            masks.coverage[i, frame] = _resize(_read_grey(path), size)
+            masks.trust[i, frame] = 255
+        brightest = int(masks.coverage[i].max())
+        if brightest == 0:
+            raise UserError(f"{directory}: all masks of '{name}' are empty in the frames used")
+        if brightest < 16:
+            raise UserError(f"{directory}: masks of '{name}' reach only {brightest} of 255; full coverage is 255")
+    _hide_what_is_behind(masks.coverage)
+    return masks
+
+
+def _missing_masks(names: tuple[str, ...], frames: int, size: Size) -> Masks:
+    shape = (len(names), frames, size[1], size[0])
+    return Masks(names, np.zeros(shape, np.uint8), np.zeros(shape, np.uint8))
+
+
+def _read_grey(path: Path) -> UInt8[np.ndarray, "h w"]:
+    image = _open(path)
+    if image.mode.startswith("I"):  # 16 bit
+        return (np.clip(np.asarray(image), 0, 65535) / 257).round().astype(np.uint8)
+    if _has_colour_palette(image):
+        return (np.asarray(image) > 0).astype(np.uint8) * 255
+    colour = np.asarray(image.convert("RGBA"))
+    if (colour[..., 3] < 255).any():
+        return colour[..., 3].copy()
+    if (colour[..., :3] != colour[..., :1]).any():
+        raise UserError(f"{path}: a colour image; masks are grey (255 = object), transparent or indexed-palette images")
+    return colour[..., 0].copy()
+
+
+def _resize(mask: UInt8[np.ndarray, "h0 w0"], size: Size) -> UInt8[np.ndarray, "h w"]:
+    shrinking = mask.shape[1] > size[0]
+    return cv2.resize(mask, size, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
+
+
+def _hide_what_is_behind(coverage: UInt8[np.ndarray, "objects t h w"]) -> None:
+    """Leave to each object only what those in front of it do not cover."""
+    free = np.full(coverage.shape[1:], 255, np.uint8)
+    for mask in coverage:
+        np.minimum(mask, free, out=mask)
+        free -= mask
