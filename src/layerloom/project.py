@@ -1,0 +1,434 @@
+"""Project: what was learned about a clip, stored as a folder. The learning half writes it, the editing half reads it.
+
+    clip.loom/project.json              format, version, source, sizes, layers, settings, provenance, figures
+              weights.safetensors       the networks, for rendering what was not baked
+              layers/NAME/texture.png   16-bit straight RGBA on the layer's canvas
+              layers/NAME/alpha/*.png   own coverage per frame at training size, before occlusion (objects only)
+              layers/NAME/maps.safetensors   uv_affine, uv_offset (16 bit between a frame's extremes), lighting
+
+Opening reads headers alone; textures and maps are read when asked for, a frame at a time. "Source size" is the
+footage's own, in display orientation. A window is a pair of slices (rows, columns) of a frame of source size.
+"""
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Float32, Float64, UInt8, UInt16
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from layerloom import media
+from layerloom.clip import SourceReference
+from layerloom.conventions import Size
+from layerloom.errors import UserError
+
+FORMAT = "layerloom-project"
+VERSION = 1
+
+Window = tuple[slice, slice]
+Kind = Literal["object", "background"]
+Alpha = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
+
+
+@dataclass(frozen=True)
+class BakedLayer:
+    """One layer as the learning half hands it over. `t` frames; nodes of grids lie on the corners of what they span.
+
+    texture: straight RGBA in [0, 1]; RGB is defined everywhere, A is how surely the texel was seen.
+    alpha: own coverage before occlusion by layers in front, at training size, full scale of its type; the
+        background covers everything, and its alpha (which may be None) is not stored.
+    uv_affine: source pixel (x, y, 1) to texel. uv_offset: texels added to it; node (i, j) of the grid lies at source
+        pixel (j · width / (gw − 1), i · height / (gh − 1)), bilinear between.
+    lighting: multiplier of the texture's colour, ≥ 0, on nodes spread the same way over the canvas.
+    """
+
+    name: str
+    kind: Kind
+    texture: Float32[np.ndarray, "H W 4"]
+    alpha: UInt8[np.ndarray, "t h w"] | UInt16[np.ndarray, "t h w"] | None
+    uv_affine: Float64[np.ndarray, "t 2 3"]
+    uv_offset: Float32[np.ndarray, "t gh gw 2"]
+    lighting: Float[np.ndarray, "t lh lw 3"]
+
+
+class Layer:
+    """A stored layer. Its sizes are known at once; each array is read when it is asked for."""
+
+    def __init__(self, folder: Path, name: str, kind: Kind, canvas: Size) -> None:
+        if Path(name).name != name or kind not in ("object", "background"):
+            raise ValueError(f"layer '{name}' of kind '{kind}'")
+        self.folder = folder
+        self.name = name
+        self.kind: Kind = kind
+        self.canvas = canvas
+
+    @cached_property
+    def texture(self) -> Float32[np.ndarray, "H W 4"]:
+        """Straight RGBA in [0, 1], exactly as `texture.png` holds it."""
+        texture = media.to_float(_read_image(self.folder / "texture.png"))
+        if texture.shape != (self.canvas[1], self.canvas[0], 4):
+            raise UserError(f"{self.folder / 'texture.png'}: damaged project: the texture is not RGBA of {self.canvas}")
+        return texture
+
+    def alpha(self, frame: int) -> Alpha:
+        """Own coverage at training size, before occlusion by layers in front. Objects only."""
+        return _read_image(self.folder / "alpha" / f"{frame:05d}.png")
+
+    @cached_property
+    def uv_affine(self) -> Float64[np.ndarray, "t 2 3"]:
+        return self._maps.get_tensor("uv_affine")
+
+    def uv_offset(self, frame: int) -> Float32[np.ndarray, "gh gw 2"]:
+        """Texels to add to the affine map, at the grid's nodes."""
+        low, step = self._offset_scale[frame]
+        return self._maps.get_slice("uv_offset")[frame].astype(np.float32) * step + low
+
+    def lighting_grid(self, frame: int) -> Float32[np.ndarray, "lh lw 3"]:
+        return self._maps.get_slice("lighting")[frame].astype(np.float32)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the stored maps, from the file's header."""
+        return {name: tuple(self._maps.get_slice(name).get_shape()) for name in self._maps.keys()}  # noqa: SIM118
+
+    @cached_property
+    def _maps(self) -> Any:
+        return safe_open(self.folder / "maps.safetensors", "np")
+
+    @cached_property
+    def _offset_scale(self) -> Float32[np.ndarray, "t 2 2"]:
+        return self._maps.get_tensor("uv_offset_scale")
+
+
+class Project:
+    """A decomposed clip. `layers` are front to back, the background last. Frames count from the first used one."""
+
+    def __init__(self, path: Path, header: dict[str, Any]) -> None:
+        self.path = path
+        self.source = _source_from_json(header["source"])
+        self.training_size: Size = _size(header["training_size"])
+        self.settings: dict[str, Any] = dict(header["settings"])
+        self.provenance: dict[str, Any] = dict(header["provenance"])
+        self.figures: dict[str, Any] = dict(header["figures"])
+        self.layers = tuple(
+            Layer(path / "layers" / entry["name"], entry["name"], entry["kind"], _size(entry["canvas"]))
+            for entry in header["layers"]
+        )
+        self._relative_source = Path(header["source"]["relative_path"])
+
+    @staticmethod
+    def create(
+        path: Path,
+        source: SourceReference,
+        training_size: Size,
+        layers: Sequence[BakedLayer],
+        weights: dict[str, np.ndarray],
+        settings: dict[str, Any],
+        provenance: dict[str, Any],
+        figures: dict[str, Any],
+    ) -> "Project":
+        """Write the folder, complete or not at all, and open it. UserError if `path` exists or cannot be written."""
+        for layer in layers:
+            _check_layer(layer, source, training_size)
+        header = {
+            "format": FORMAT,
+            "version": VERSION,
+            "source": _source_to_json(source, path),
+            "training_size": list(training_size),
+            "layers": [
+                {"name": layer.name, "kind": layer.kind, "canvas": [layer.texture.shape[1], layer.texture.shape[0]]}
+                for layer in layers
+            ],
+            "settings": settings,
+            "provenance": provenance,
+            "figures": figures,
+        }
+        text = json.dumps(header, indent=1, ensure_ascii=False, allow_nan=False)
+        with new_folder(path) as folder:
+            for layer in layers:
+                _write_layer(folder / "layers" / layer.name, layer)
+            save_file(
+                {name: np.ascontiguousarray(value) for name, value in weights.items()}, folder / "weights.safetensors"
+            )
+            (folder / "project.json").write_text(text + "\n", encoding="utf-8")
+        return Project.open(path)
+
+    @staticmethod
+    def open(path: Path) -> "Project":
+        """Open a stored project. UserError if `path` is none, is damaged, or was written by a newer version."""
+        path = Path(path)
+        header = _read_header(path)
+        try:
+            project = Project(path, header)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{path / 'project.json'}: damaged project: {type(error).__name__} {error}") from None
+        _check_files(project)
+        return project
+
+    def layer_index(self, name: str) -> int:
+        """Position of a layer, front to back. UserError if there is none of that name."""
+        names = [layer.name for layer in self.layers]
+        if name not in names:
+            raise UserError(f"{self.path}: no layer '{name}'; its layers are {', '.join(names)}")
+        return names.index(name)
+
+    def frame_index(self, source_frame: int) -> int:
+        """Frame of the project that a frame of the source (counted from 0) is. UserError if it was not used."""
+        index = source_frame - self.source.first_frame
+        if not 0 <= index < self.source.frames:
+            raise UserError(
+                f"frame {source_frame}: {self.path} has frames {self.source_range.start}:{self.source_range.stop}"
+            )
+        return index
+
+    @property
+    def source_range(self) -> range:
+        """The used frames, numbered as the source's, from 0."""
+        return range(self.source.first_frame, self.source.first_frame + self.source.frames)
+
+    def uv(self, layer: int, frame: int, window: Window | None = None) -> Float32[np.ndarray, "h w 2"]:
+        """Texel positions on the layer's canvas of the source's pixel centres."""
+        stored = self.layers[layer]
+        width, height = self.source.size
+        rows, columns = window if window else (slice(0, height), slice(0, width))
+        x = np.arange(width)[columns] + 0.5
+        y = np.arange(height)[rows, None] + 0.5
+        affine = stored.uv_affine[frame]
+        offset = stored.uv_offset(frame)
+        across = _interpolation(offset.shape[1], width)[columns]
+        down = _interpolation(offset.shape[0], height)[rows]
+        planes = [
+            (down @ offset[..., axis]) @ across.T
+            + (affine[axis, 1] * y + affine[axis, 2]).astype(np.float32)
+            + (affine[axis, 0] * x).astype(np.float32)
+            for axis in (0, 1)
+        ]
+        return cv2.merge(planes)
+
+    def lighting(
+        self, layer: int, frame: int, window: Window | None = None, uv: Float32[np.ndarray, "h w 2"] | None = None
+    ) -> Float32[np.ndarray, "h w 3"]:
+        """Multiplier of the layer's texture colour at the source's pixels; `uv` saves computing it again."""
+        uv = self.uv(layer, frame, window) if uv is None else uv
+        grid = self.layers[layer].lighting_grid(frame)
+        width, height = self.layers[layer].canvas
+        node_x = uv[..., 0] * np.float32((grid.shape[1] - 1) / width)
+        node_y = uv[..., 1] * np.float32((grid.shape[0] - 1) / height)
+        planes = [
+            cv2.remap(plane, node_x, node_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            for plane in cv2.split(grid)
+        ]
+        return cv2.merge(planes)
+
+    def own_alpha(self, layer: int, frame: int) -> Float32[np.ndarray, "h w"]:
+        """The layer's coverage at source size before occlusion by layers in front, bilinear from training size."""
+        width, height = self.source.size
+        if self.layers[layer].kind == "background":
+            return np.ones((height, width), np.float32)
+        alpha = media.to_float(self.layers[layer].alpha(frame))
+        if alpha.shape == (height, width):
+            return alpha
+        return cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """The networks' parameters."""
+        with safe_open(self.path / "weights.safetensors", "np") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+    @cached_property
+    def source_path(self) -> Path:
+        """Where the footage is now: at its absolute path, else beside the project. UserError if gone or changed."""
+        beside = self.path / self._relative_source
+        for candidate in (self.source.path, beside):
+            if candidate.exists():
+                self._check_source(candidate)
+                return candidate
+        raise UserError(
+            f"{self.source.path}: the project's source is gone (nor is it at {beside});"
+            " put it back, or render with --mode synthesis"
+        )
+
+    def read_source(self, frames: range) -> Iterator[np.ndarray]:
+        """The source's own frames (numbered as the source's), h w 3, uint8 or uint16, one at a time."""
+        return media.read_frames(self.source_path, frames.start, frames.stop)
+
+    def _check_source(self, path: Path) -> None:
+        found = media.probe(path)
+        if found.fingerprint != self.source.fingerprint:
+            raise UserError(f"{path}: not the footage that {self.path} was learned from (its content has changed)")
+
+
+@contextmanager
+def new_folder(path: Path) -> Generator[Path]:
+    """A folder that appears at `path` complete or not at all: it is filled beside it, then renamed.
+
+    UserError if something is at `path` already (an empty folder may be) or it cannot be written.
+    """
+    path = Path(path)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise UserError(f"{path}: exists already; name another folder or remove it first")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        filling = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+    try:
+        yield filling
+        filling.chmod(0o777 & ~_umask())
+        filling.rename(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(filling, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@lru_cache(maxsize=16)
+def _interpolation(nodes: int, length: int) -> Float32[np.ndarray, "length nodes"]:
+    """Weights of `nodes` spread over [0, length], corners included, at the pixel centres: linear interpolation."""
+    position = (np.arange(length) + 0.5) * (nodes - 1) / length
+    left = np.minimum(position.astype(int), nodes - 2)
+    weights = np.zeros((length, nodes), np.float32)
+    weights[np.arange(length), left] = 1 - (position - left)
+    weights[np.arange(length), left + 1] = position - left
+    return weights
+
+
+def _check_layer(layer: BakedLayer, source: SourceReference, training_size: Size) -> None:
+    """The learning half's promises; breaking one is a mistake in the program, not of the user."""
+    frames = source.frames
+    alpha_shape = (frames, training_size[1], training_size[0])
+    if layer.kind == "object" and (layer.alpha is None or layer.alpha.shape != alpha_shape):
+        raise ValueError(f"layer {layer.name}: its alpha is not {frames} frames of {training_size}")
+    for name, maps in (("uv_affine", layer.uv_affine), ("uv_offset", layer.uv_offset), ("lighting", layer.lighting)):
+        if maps.shape[0] != frames:
+            raise ValueError(f"layer {layer.name}: {name} has {maps.shape[0]} frames, the source {frames}")
+        if not np.isfinite(maps).all():
+            raise ValueError(f"layer {layer.name}: {name} is not finite")
+    if min(*layer.uv_offset.shape[1:3], *layer.lighting.shape[1:3]) < 2:
+        raise ValueError(f"layer {layer.name}: a grid needs at least 2 nodes each way")
+
+
+def _write_layer(folder: Path, layer: BakedLayer) -> None:
+    folder.mkdir(parents=True)
+    media.write_image(folder / "texture.png", media.quantise(layer.texture, 16))
+    low = layer.uv_offset.min((1, 2))
+    step = (layer.uv_offset.max((1, 2)) - low) / np.float32(65535)
+    divisor = np.where(step > 0, step, np.float32(1))[:, None, None]
+    levels = np.rint((layer.uv_offset - low[:, None, None]) / divisor)
+    maps = {
+        "uv_affine": np.ascontiguousarray(layer.uv_affine),
+        "uv_offset": np.clip(levels, 0, 65535).astype(np.uint16),
+        "uv_offset_scale": np.stack([low, step], 1),
+        "lighting": layer.lighting.astype(np.float16),
+    }
+    save_file(maps, folder / "maps.safetensors")
+    if layer.alpha is not None and layer.kind == "object":
+        (folder / "alpha").mkdir()
+        for frame, alpha in enumerate(layer.alpha):
+            media.write_image(folder / "alpha" / f"{frame:05d}.png", alpha)
+
+
+def _read_image(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise UserError(f"{path}: damaged project: the file is missing")
+    return media.read_image(path)
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    file = path / "project.json"
+    if not file.is_file():
+        raise UserError(f"{path}: not a layerloom project (a folder that holds a project.json)")
+    try:
+        header = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        raise UserError(f"{file}: damaged project: not valid JSON") from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise UserError(f"{file}: not a layerloom project: its format is not '{FORMAT}'")
+    if not isinstance(header.get("version"), int):
+        raise UserError(f"{file}: damaged project: it has no version")
+    if header["version"] > VERSION:
+        raise UserError(
+            f"{path}: written by a newer layerloom (project version {header['version']}, this one reads {VERSION})"
+        )
+    return header
+
+
+def _check_files(project: Project) -> None:
+    """Everything a project needs is there and of the right shape; contents are not read."""
+    frames = range(project.source.frames)
+    needed = [project.path / "weights.safetensors"]
+    for layer in project.layers:
+        needed += [layer.folder / "texture.png", layer.folder / "maps.safetensors"]
+        if layer.kind == "object":
+            needed += [layer.folder / "alpha" / f"{frame:05d}.png" for frame in frames]
+    missing = [file for file in needed if not file.is_file()]
+    if missing:
+        raise UserError(f"{missing[0]}: damaged project: {len(missing)} of its files missing, this one first")
+    for layer in project.layers:
+        _check_maps(layer, len(frames))
+
+
+def _check_maps(layer: Layer, frames: int) -> None:
+    file = layer.folder / "maps.safetensors"
+    try:
+        shapes = layer.shapes()
+    except (SafetensorError, OSError):
+        raise UserError(f"{file}: damaged project: cannot be read") from None
+    expected = {"uv_affine": 3, "uv_offset": 4, "uv_offset_scale": 3, "lighting": 4}
+    for name, dimensions in expected.items():
+        shape = shapes.get(name)
+        if shape is None or len(shape) != dimensions or shape[0] != frames:
+            raise UserError(f"{file}: damaged project: {name} is {shape}, not one map for each of {frames} frames")
+
+
+def _size(values: Sequence[int]) -> Size:
+    width, height = values
+    if not (width > 0 and height > 0):
+        raise ValueError(f"size {width} x {height}")
+    return int(width), int(height)
+
+
+def _source_to_json(source: SourceReference, project: Path) -> dict[str, Any]:
+    path = source.path.resolve()
+    return {
+        "path": str(path),
+        "relative_path": os.path.relpath(path, Path(project).resolve()),
+        "fingerprint": source.fingerprint,
+        "size": list(source.size),
+        "first_frame": source.first_frame,
+        "frames": source.frames,
+        "fps": f"{source.fps.numerator}/{source.fps.denominator}",
+        "timestamps": [str(time) for time in source.timestamps],
+    }
+
+
+def _source_from_json(values: dict[str, Any]) -> SourceReference:
+    source = SourceReference(
+        path=Path(values["path"]),
+        fingerprint=str(values["fingerprint"]),
+        size=_size(values["size"]),
+        first_frame=int(values["first_frame"]),
+        frames=int(values["frames"]),
+        fps=Fraction(values["fps"]),
+        timestamps=tuple(Fraction(time) for time in values["timestamps"]),
+    )
+    if len(source.timestamps) != source.frames or source.frames < 1 or not math.isfinite(source.fps):
+        raise ValueError(f"{source.frames} frames with {len(source.timestamps)} timestamps")
+    return source
