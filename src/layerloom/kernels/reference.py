@@ -1,10 +1,11 @@
-"""Multiresolution grid encoding in plain PyTorch: the definition that every other kernel is held against.
+"""Multiresolution grid encoding and small MLP in plain PyTorch: what every other kernel is held against.
 
 Source: Müller et al. 2022, "Instant Neural Graphics Primitives with a Multiresolution Hash Encoding", section 3.
 Differences: cells may differ in number per axis (time has its own resolution), and a level whose nodes fit in its
 share of the table is stored densely, row-major with the first axis fastest.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -92,3 +93,13 @@ def hash_encode(
             total = total + weight[:, None].to(table.dtype) * table[table_index(corner + offset, layout, level)]
         outputs.append(total)
     return torch.cat(outputs, 1)
+
+
+def mlp(
+    x: Float[Tensor, "n inputs"], weights: Sequence[Float[Tensor, "_ _"]], biases: Sequence[Float[Tensor, " _"]] | None
+) -> Float[Tensor, "n outputs"]:
+    """Fully connected layers with ReLU between them and nothing after the last; `weights` are (outputs, inputs)."""
+    for index, weight in enumerate(weights):
+        x = torch.relu(x) if index else x
+        x = torch.nn.functional.linear(x, weight, None if biases is None else biases[index])
+    return x
