@@ -1,0 +1,57 @@
+"""Learnable functions over space and time: a grid that is read directly, and a grid read through a small network."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from layerloom.kernels.dispatch import hash_encode
+from layerloom.kernels.reference import GridLayout
+
+
+def grid_resolutions(extents: tuple[float, ...], coarsest: tuple[float, ...], finest: tuple[float, ...], levels: int):
+    """Cells per axis for `levels` levels whose cell size shrinks geometrically, coarse to fine.
+
+    `extents` are the lengths of the axes, `coarsest` and `finest` the cell sizes, in the same units axis by axis
+    (pixels or texels for space, frames for time), so that cells are square in space whatever the picture's shape.
+    """
+    resolutions: list[tuple[int, ...]] = []
+    for level in range(levels):
+        share = level / max(levels - 1, 1)
+        cells = [c ** (1 - share) * f**share for c, f in zip(coarsest, finest, strict=True)]
+        resolutions.append(tuple(max(1, round(e / c)) for e, c in zip(extents, cells, strict=True)))
+    return tuple(resolutions)
+
+
+class Lattice(nn.Module):
+    """A smooth vector field: the sum over levels of a multiresolution grid, read without a network.
+
+    Every entry is in the units of the output, so a learning rate is a step in those units. Starts at zero.
+    """
+
+    def __init__(self, layout: GridLayout) -> None:
+        super().__init__()
+        self.layout = layout
+        self.table = nn.Parameter(torch.zeros(layout.offsets[-1], layout.features))
+
+    def forward(self, points: Float[Tensor, "n d"]) -> Float[Tensor, "n features"]:
+        encoded = hash_encode(points, self.table, self.layout)
+        return encoded.view(points.shape[0], -1, self.layout.features).sum(1)
+
+
+class EncodedNetwork(nn.Module):
+    """Hash encoding followed by a small ReLU network (Müller et al. 2022). Output is linear."""
+
+    def __init__(self, layout: GridLayout, hidden: int, hidden_layers: int, outputs: int) -> None:
+        super().__init__()
+        self.layout = layout
+        self.table = nn.Parameter(torch.empty(layout.offsets[-1], layout.features).uniform_(-1e-2, 1e-2))
+        widths = [layout.output_features] + [hidden] * hidden_layers
+        modules: list[nn.Module] = []
+        for width_in, width_out in zip(widths[:-1], widths[1:], strict=True):
+            modules += [nn.Linear(width_in, width_out), nn.ReLU()]
+        self.network = nn.Sequential(*modules, nn.Linear(widths[-1], outputs))
+
+    def forward(self, points: Float[Tensor, "n d"]) -> Float[Tensor, "n outputs"]:
+        features = hash_encode(points, self.table, self.layout)
+        with torch.autocast("cuda", torch.bfloat16, enabled=points.is_cuda):
+            return self.network(features).float()

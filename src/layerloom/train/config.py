@@ -1,0 +1,59 @@
+"""What training can be told. One dial for people; the rest are its consequences."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from layerloom.model.layers import FieldSettings
+
+Quality = Literal["draft", "standard", "fine"]
+
+TILE = 8
+"""Pixels are drawn as tiles of TILE × TILE, so colour gradients and the mapping's Jacobian come from neighbours."""
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """Adam's rates at the start; all fall to `final_share` of these from `decay_from` of the steps on.
+
+    `mapping_texels` and `affine_texels` are steps in texels; `log_lighting` in log light.
+    """
+
+    grids: float = 1e-2
+    networks: float = 2e-3
+    mapping_texels: float = 2e-2
+    affine_texels: float = 1e-2
+    log_lighting: float = 4e-3
+    final_share: float = 0.01
+    decay_from: float = 0.3
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How long and how to train. `tiles` of 8 × 8 pixels a step; `object_share` of them where objects can be."""
+
+    steps: int
+    tiles: int
+    seed: int = 0
+    object_share: float = 0.5
+    rates: LearningRates = LearningRates()
+    field: FieldSettings = field(default_factory=FieldSettings)
+
+
+def settings_for(quality: Quality, device: str, seed: int = 0) -> TrainSettings:
+    """The dial. A CPU takes smaller steps and smaller grids, so that a laptop gets a result in minutes."""
+    if device == "cpu":
+        steps = {"draft": 700, "standard": 2500, "fine": 10000}[quality]
+        small = FieldSettings(
+            mapping_levels=4,
+            texture_levels=7,
+            texture_entries=2**18,
+            texture_hidden=32,
+            texture_hidden_layers=1,
+            lighting_levels=4,
+            alpha_levels=5,
+            alpha_entries=2**15,
+            alpha_hidden=16,
+        )
+        return TrainSettings(steps, 128, seed, rates=LearningRates(networks=5e-3, mapping_texels=4e-2), field=small)
+    steps = {"draft": 600, "standard": 4000, "fine": 15000}[quality]
+    return TrainSettings(steps, 1024, seed)

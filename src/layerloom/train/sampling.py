@@ -1,0 +1,179 @@
+"""Clip to Batch: which pixels a step looks at, what was seen there, and their flow partners."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from layerloom.clip import Clip, Masks, layer_coverage
+from layerloom.conventions import rescale_positions
+from layerloom.train.config import TILE
+
+SUPPORT_MARGIN_PIXELS = 12
+"""How far outside the mask an object's alpha may still be learned."""
+TRUSTED = 250
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tiles of one kind. Pixels of a tile are in row-major order; `partner_*` holds every second of them.
+
+    frame: of each tile. xy: pixel centres. colour: what was seen, [0, 1]. coverage: each layer's visible share by the
+    masks; trust: how far to believe it, 0…1. partner_xy: where flow carries each second pixel, in frame
+    `partner_frame`, with `partner_confidence` 0…1.
+    """
+
+    background_only: bool
+    frame: Int[Tensor, " n"]
+    xy: Float[Tensor, "n k 2"]
+    colour: Float[Tensor, "n k 3"]
+    coverage: Float[Tensor, "layers n k"]
+    trust: Float[Tensor, "n k"]
+    partner_frame: Int[Tensor, " n"]
+    partner_xy: Float[Tensor, "n half 2"]
+    partner_confidence: Float[Tensor, "n half"]
+
+
+def alpha_start(masks: Masks) -> UInt8[np.ndarray, "objects t h w"]:
+    """Codes of the log odds that alphas start from (see LayeredField): the masks, softened by how far they are trusted.
+
+    Behind an object in front, where a mask cannot know, the visible part is continued smoothly.
+    """
+    codes = np.zeros_like(masks.coverage)
+    for index, t in np.ndindex(*masks.coverage.shape[:2]):
+        mask = masks.coverage[index, t] / np.float32(255)
+        trust = masks.trust[index, t] / np.float32(255)
+        hidden = np.minimum(masks.coverage[:index, t].sum(0, dtype=np.float32) / 255, 1)
+        if index and hidden.any():
+            visible = 1 - hidden
+            spread = cv2.GaussianBlur(mask * visible, (0, 0), 12) / (cv2.GaussianBlur(visible, (0, 0), 12) + 1e-3)
+            mask, trust = mask * visible + spread * hidden, trust * visible
+        odds = (2 * cv2.GaussianBlur(mask, (0, 0), 0.7) - 1) * (0.3 + 0.7 * trust)
+        support = _support(masks.coverage[index, t], masks.trust[index, t]) | (hidden > 0) & (mask > 0.1)
+        codes[index, t] = np.where(support, np.clip(np.rint(128 + 127 * odds), 1, 255), 0)
+    return codes
+
+
+def _support(coverage: UInt8[np.ndarray, "h w"], trust: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Where an object can be: its mask and what is not surely outside it, and a margin around both."""
+    possible = ((coverage > 0) | (trust < TRUSTED)).astype(np.uint8)
+    reach = 2 * SUPPORT_MARGIN_PIXELS + 1
+    return cv2.dilate(possible, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))) > 0
+
+
+class Sampler:
+    """Holds the clip on the device and draws batches there, without ever waiting for the host."""
+
+    def __init__(self, clip: Clip, support: UInt8[np.ndarray, "objects t h w"], tiles: int, object_share: float) -> None:
+        frames, height, width, _ = clip.frames.shape
+        self.size, self.frame_count, self.tiles = (width, height), frames, tiles
+        self.frames = torch.from_numpy(clip.frames)
+        self.coverage = torch.from_numpy(layer_coverage(clip.masks))
+        self.trust = torch.from_numpy(clip.masks.trust.min(0, initial=255))
+        self.steps = torch.tensor([field.step for field in clip.flow])
+        self.flow_size = clip.flow[0].size
+        self.flow, self.confidence = _stack_flow(clip)
+        tile_kinds = _tiles_with_objects(support, frames, (width, height))
+        self.object_tiles, self.background_tiles = (torch.from_numpy(np.argwhere(kind)) for kind in (tile_kinds, ~tile_kinds))
+        count = round(tiles * object_share) if len(self.background_tiles) else tiles
+        self.counts = (count if len(self.object_tiles) else 0, tiles - count if len(self.object_tiles) else tiles)
+
+    def to(self, device: torch.device) -> "Sampler":
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, value.to(device))
+        return self
+
+    def draw(self) -> list[Batch]:
+        """One step's pixels: tiles where objects can be, and tiles of pure background (either may be missing)."""
+        kinds = ((self.object_tiles, self.counts[0], False), (self.background_tiles, self.counts[1], True))
+        return [self._draw(tiles, count, background_only) for tiles, count, background_only in kinds if count]
+
+    def _draw(self, tiles: Int[Tensor, "m 3"], count: int, background_only: bool) -> Batch:
+        device = self.frames.device
+        chosen = tiles[torch.randint(len(tiles), (count,), device=device)]
+        frame = chosen[:, 0]
+        jitter = torch.randint(0, TILE, (count, 2), device=device) - TILE // 2
+        top = (chosen[:, 1] * TILE + jitter[:, 0]).clamp(0, self.size[1] - TILE)
+        left = (chosen[:, 2] * TILE + jitter[:, 1]).clamp(0, self.size[0] - TILE)
+        inside = torch.arange(TILE * TILE, device=device)
+        row, column = top[:, None] + inside // TILE, left[:, None] + inside % TILE
+        xy = torch.stack([column, row], -1) + 0.5
+        at = (frame[:, None], row, column)
+        coverage = xy.new_ones(1, *row.shape) if background_only else self.coverage[:, *at].float() / 255
+        partner = self._partners(frame, xy[:, every_second_pixel(device)])
+        return Batch(
+            background_only, frame, xy, self.frames[at].float() / 255, coverage, self.trust[at].float() / 255, *partner
+        )
+
+    def _partners(
+        self, frame: Int[Tensor, " n"], xy: Float[Tensor, "n half 2"]
+    ) -> tuple[Int[Tensor, " n"], Float[Tensor, "n half 2"], Float[Tensor, "n half"]]:
+        """Follow flow by one of the known steps, forward or backward, at random per tile."""
+        field = torch.randint(len(self.steps), frame.shape, device=frame.device)
+        backward = torch.randint(2, frame.shape, device=frame.device)
+        partner_frame = frame + self.steps[field] * (1 - 2 * backward)
+        exists = (partner_frame >= 0) & (partner_frame < self.frame_count)
+        position = rescale_positions(xy, self.size, self.flow_size) - 0.5
+        flow, confidence = self._read_flow(field, backward, frame, position)
+        partner_xy = xy + rescale_positions(flow, self.flow_size, self.size)
+        return partner_frame.clamp(0, self.frame_count - 1), partner_xy, confidence * exists[:, None]
+
+    def _read_flow(
+        self, field: Tensor, backward: Tensor, frame: Tensor, position: Float[Tensor, "n half 2"]
+    ) -> tuple[Float[Tensor, "n half 2"], Float[Tensor, "n half"]]:
+        """Bilinear; the confidence is that of the least sure of the four neighbours."""
+        limit = torch.tensor([self.flow_size[0] - 1, self.flow_size[1] - 1], device=position.device)
+        position = position.clamp(min=0).minimum(limit.float())
+        corner = position.long().minimum(limit - 1)
+        weight = position - corner
+        flow = torch.zeros_like(position)
+        confidence = torch.ones_like(position[..., 0])
+        for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            at = (field[:, None], backward[:, None], frame[:, None], corner[..., 1] + dy, corner[..., 0] + dx)
+            share = (weight[..., 0] if dx else 1 - weight[..., 0]) * (weight[..., 1] if dy else 1 - weight[..., 1])
+            flow = flow + share[..., None] * self.flow[at].float()
+            confidence = torch.minimum(confidence, self.confidence[at].float() / 255)
+        return flow, confidence
+
+
+def every_second_pixel(device: torch.device) -> Int[Tensor, " half"]:
+    """A checkerboard over the tile: rows alternate, so that both axes are covered evenly."""
+    index = torch.arange(TILE * TILE, device=device).view(TILE, TILE)
+    return torch.stack([index[0::2, 0::2], index[1::2, 1::2]]).flatten()
+
+
+def _stack_flow(
+    clip: Clip,
+) -> tuple[Float[Tensor, "fields direction t h w 2"], UInt8[Tensor, "fields direction t h w"]]:
+    """All fields in one tensor, indexed by the frame they live on; pairs that do not exist have no confidence."""
+    frames = len(clip.frames)
+    width, height = clip.flow[0].size
+    flow = torch.zeros(len(clip.flow), 2, frames, height, width, 2, dtype=torch.float16)
+    confidence = torch.zeros(len(clip.flow), 2, frames, height, width, dtype=torch.uint8)
+    for index, field in enumerate(clip.flow):
+        pairs = frames - field.step
+        flow[index, 0, :pairs] = torch.from_numpy(field.forward)
+        flow[index, 1, field.step :] = torch.from_numpy(field.backward)
+        confidence[index, 0, :pairs] = torch.from_numpy(field.forward_confidence)
+        confidence[index, 1, field.step :] = torch.from_numpy(field.backward_confidence)
+    return flow, confidence
+
+
+def _tiles_with_objects(
+    support: UInt8[np.ndarray, "objects t h w"], frames: int, size: tuple[int, int]
+) -> Bool[np.ndarray, "t rows columns"]:
+    """Tiles of the TILE grid that an object's support touches, even after the sampler's jitter and clamping."""
+    width, height = size
+    rows, columns = -(-height // TILE), -(-width // TILE)
+    touched = np.zeros((frames, rows, columns), bool)
+    for t in range(frames):
+        any_support = (support[:, t] > 0).any(0).astype(np.uint8)
+        reached = cv2.dilate(any_support, np.ones((2 * TILE + 1, 2 * TILE + 1), np.uint8))
+        padded = np.zeros((rows * TILE, columns * TILE), bool)
+        padded[:height, :width] = reached > 0
+        touched[t] = padded.reshape(rows, TILE, columns, TILE).any((1, 3))
+    return touched

@@ -1,0 +1,234 @@
+"""The training loop: a generator of Progress that can be stopped, stored and taken up again."""
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from layerloom.clip import Clip
+from layerloom.conventions import Size, transform_points
+from layerloom.model.canvas import Canvas, plan_canvases
+from layerloom.model.layers import LayeredField
+from layerloom.train.config import TILE, LearningRates, TrainSettings
+from layerloom.train.losses import TERMS, Evaluation, Term
+from layerloom.train.sampling import Batch, Sampler, alpha_start, every_second_pixel
+
+FAR_PIXELS = 100.0
+PATCH_TILES = 64
+"""How many tiles of a batch lend one 3×3 patch to the residual consistency term."""
+REPORT_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands. psnr: of the last steps' pixels, dB; terms: each loss term, unweighted."""
+
+    step: int
+    steps: int
+    seconds: float
+    psnr: float
+    terms: dict[str, float]
+
+
+class Trainer:
+    """Learns a LayeredField from a Clip. `run` yields Progress about twice a second and at the end."""
+
+    def __init__(self, clip: Clip, settings: TrainSettings, device: torch.device) -> None:
+        torch.manual_seed(settings.seed)
+        self.settings, self.device = settings, device
+        self.canvases = plan_canvases(clip)
+        start = alpha_start(clip.masks)
+        self.field = _make_field(clip, self.canvases, start, settings).to(device)
+        self.sampler = Sampler(clip, start, settings.tiles, settings.object_share).to(device)
+        self.inverse_motion = torch.linalg.inv(
+            torch.from_numpy(np.stack([canvas.motion for canvas in self.canvases]))
+        ).float().to(device)
+        self.optimiser = _make_optimiser(self.field, settings.rates, device)
+        self.base_rates = [float(group["lr"]) for group in self.optimiser.param_groups]
+        self.step = 0
+        self.history: list[Progress] = []
+        self._graphs: dict[tuple[str, ...], torch.cuda.CUDAGraph] = {}
+        self._recent = torch.zeros(len(TERMS), device=device)
+
+    def run(self) -> Iterator[Progress]:
+        """Train to the end. The caller may stop iterating at any point and call `save`."""
+        started = reported = time.perf_counter()
+        while self.step < self.settings.steps:
+            self._set_rates()
+            self._take_step()
+            self.step += 1
+            now = time.perf_counter()
+            if now - reported > REPORT_SECONDS or self.step == self.settings.steps:
+                reported = now
+                yield self._report(time.perf_counter() - started)
+
+    def save(self, path: Path) -> None:
+        """Write what `load` needs to go on: parameters, optimiser state and the step."""
+        tensors = {f"field.{name}": value for name, value in self.field.state_dict().items()}
+        for index, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
+        temporary = path.with_suffix(".tmp")
+        contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        save_file(contiguous, temporary, {"step": str(self.step), "history": json.dumps([asdict(p) for p in self.history])})
+        temporary.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Go on where `save` stopped, for the same clip and settings."""
+        with safe_open(path, "pt", device=str(self.device)) as stored:
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
+            metadata = stored.metadata()
+        self.field.load_state_dict({n.removeprefix("field."): v for n, v in tensors.items() if n.startswith("field.")})
+        state = self.optimiser.state_dict()
+        for name, value in tensors.items():
+            if name.startswith("adam."):
+                _, index, key = name.split(".")
+                state["state"].setdefault(int(index), {})[key] = value
+        self.optimiser.load_state_dict(state)
+        self.step = int(metadata["step"])
+        self.history = [Progress(**entry) for entry in json.loads(metadata["history"])]
+        torch.manual_seed(self.settings.seed + self.step)
+
+    def _set_rates(self) -> None:
+        rates = self.settings.rates
+        done = self.step / self.settings.steps
+        decay = max(0.0, done - rates.decay_from) / (1 - rates.decay_from)
+        factor = rates.final_share**decay
+        for group, base in zip(self.optimiser.param_groups, self.base_rates, strict=True):
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(base * factor)
+            else:
+                group["lr"] = base * factor
+
+    def _active_terms(self) -> tuple[Term, ...]:
+        return tuple(term for term in TERMS if self.step <= term.active_until * self.settings.steps)
+
+    def _take_step(self) -> None:
+        """One optimiser step; on CUDA recorded once per set of active terms and replayed."""
+        terms = self._active_terms()
+        if self.device.type != "cuda":
+            self._compute_step(terms)
+            return
+        key = tuple(term.name for term in terms)
+        if key not in self._graphs:
+            self._graphs[key] = self._record(terms)
+        else:
+            self._graphs[key].replay()
+
+    def _record(self, terms: tuple[Term, ...]) -> torch.cuda.CUDAGraph:
+        """Warm up on a side stream, as recording demands (each warm-up is a real step), then record."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                self._compute_step(terms)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._compute_step(terms)
+        return graph
+
+    def _compute_step(self, terms: tuple[Term, ...]) -> None:
+        self.optimiser.zero_grad(set_to_none=True)
+        batches = self.sampler.draw()
+        pixels = sum(len(batch.frame) for batch in batches)
+        values = torch.zeros(len(TERMS), device=self.device)
+        total = torch.zeros((), device=self.device)
+        for batch in batches:
+            evaluation = self._evaluate(batch)
+            share = len(batch.frame) / pixels
+            for term in terms:
+                value = term.function(evaluation) * share
+                total = total + term.weight * value
+                values[TERMS.index(term)] += value.detach()
+        total.backward()  # pyright: ignore[reportUnknownMemberType]
+        self.optimiser.step()
+        self._recent.lerp_(values, 0.05)
+
+    def _evaluate(self, batch: Batch) -> Evaluation:
+        sample = self.field(batch.xy, batch.frame, batch.background_only)
+        second = every_second_pixel(self.device)
+        used = range(len(self.canvases))[-1 if batch.background_only else 0 :]
+        partner_uv = self._mapping(used, batch.partner_xy, batch.partner_frame)[0]
+        if batch.background_only:
+            partner_alpha = torch.ones_like(partner_uv[..., 0])
+        else:
+            partner_alpha = self.field.alpha(batch.partner_xy, batch.partner_frame)
+        steps = torch.tensor([[0.0, 0.0], [FAR_PIXELS, 0.0], [0.0, FAR_PIXELS]], device=self.device)
+        far_uv, far_start = self._mapping(used, batch.xy[:, :1] + steps, batch.frame)
+        patches = [self._patches(index, batch, sample.uv[place]) for place, index in enumerate(used)]
+        return Evaluation(
+            batch,
+            sample,
+            sample.uv[:, :, second],
+            sample.alpha[:, :, second],
+            partner_uv,
+            partner_alpha,
+            far_uv,
+            far_start,
+            *(torch.stack(part) for part in zip(*patches, strict=True)),
+        )
+
+    def _mapping(
+        self, used: range, xy: Float[Tensor, "n k 2"], frame: Int[Tensor, " n"]
+    ) -> tuple[Float[Tensor, "layers n k 2"], Float[Tensor, "layers n k 2"]]:
+        pairs = [self.field.layer(index).mapping(xy, frame) for index in used]
+        return torch.stack([pair[0] for pair in pairs]), torch.stack([pair[1] for pair in pairs])
+
+    def _patches(
+        self, index: int, batch: Batch, uv: Float[Tensor, "n k 2"]
+    ) -> tuple[Float[Tensor, "m 9 3"], Float[Tensor, "m 9 3"], Float[Tensor, " m"]]:
+        """Lighting of 3×3 texel patches when seen, and at a random time; weight 1 where they are out of the frame then."""
+        layer = self.field.layer(index)
+        frame = batch.frame[:PATCH_TILES]
+        around = torch.arange(-1, 2, device=self.device, dtype=torch.float32)
+        patch = uv[:PATCH_TILES, :1].detach() + torch.cartesian_prod(around, around)
+        other = torch.randint(self.field.frames, frame.shape, device=self.device)
+        where = transform_points(self.inverse_motion[index, other], patch[:, 4])
+        limit = torch.tensor(self.field.size, device=self.device)
+        outside = ((where < -TILE) | (where > limit + TILE)).any(-1)
+        return layer.lighting(patch, frame), layer.lighting(patch, other), outside.float()
+
+    def _report(self, seconds: float) -> Progress:
+        settled = 1 - 0.95 ** max(self.step, 1)
+        values = dict(zip((term.name for term in TERMS), (self._recent / settled).tolist(), strict=True))
+        psnr = -10 * math.log10(max(values["colour"] / 3, 1e-10))
+        progress = Progress(self.step, self.settings.steps, seconds, psnr, values)
+        self.history.append(progress)
+        return progress
+
+
+def _make_field(
+    clip: Clip, canvases: tuple[Canvas, ...], start: np.ndarray, settings: TrainSettings
+) -> LayeredField:
+    sizes: tuple[Size, ...] = tuple(canvas.size for canvas in canvases)
+    motion = torch.from_numpy(np.stack([canvas.motion for canvas in canvases])).float()
+    return LayeredField(clip.size, len(clip.frames), sizes, motion, torch.from_numpy(start), settings.field)
+
+
+def _make_optimiser(field: LayeredField, rates: LearningRates, device: torch.device) -> torch.optim.Adam:
+    """Adam with a rate per kind of parameter; on CUDA the rates are tensors, so that a recorded step reads them."""
+    groups: dict[float, list[Tensor]] = {}
+    for name, parameter in field.named_parameters():
+        if name.endswith("affine"):
+            rate = rates.affine_texels
+        elif ".offset." in name:
+            rate = rates.mapping_texels
+        elif ".log_lighting." in name:
+            rate = rates.log_lighting
+        else:
+            rate = rates.grids if name.endswith("table") else rates.networks
+        groups.setdefault(rate, []).append(parameter)
+    on_gpu = device.type == "cuda"
+    settings = [
+        {"params": group, "lr": torch.tensor(rate, device=device) if on_gpu else rate} for rate, group in groups.items()
+    ]
+    return torch.optim.Adam(settings, betas=(0.9, 0.99), eps=1e-15, fused=True, capturable=on_gpu)
