@@ -23,6 +23,13 @@ EDGE_TEXELS = 2.4
 """Width of the ramp from outside (alpha 0) to inside (alpha 1) of an object's outline."""
 MARGIN_TEXELS = 6
 
+Palette = tuple[tuple[float, float, float], ...]
+OBJECT_PALETTES: tuple[Palette, ...] = (
+    ((0.9, 0.45, 0.2), (0.95, 0.8, 0.35), (0.6, 0.2, 0.25)),
+    ((0.3, 0.55, 0.8), (0.75, 0.85, 0.9), (0.25, 0.25, 0.5)),
+)
+BACKGROUND_PALETTE: Palette = ((0.35, 0.5, 0.3), (0.75, 0.7, 0.55), (0.3, 0.4, 0.45))
+
 Points = Float[np.ndarray, "*batch 2"]
 Colours = Float[np.ndarray, "*batch 3"]
 
@@ -180,11 +187,11 @@ class SyntheticClip:
         """
         return _render(textures or self.textures, self.uv, self.alpha, self.lighting if lit else None)
 
-    def uv_at(self, layer: int, xy_pixels: Points, frame: float) -> Points:
+    def uv_at(self, layer: int, xy_pixels: Points, frame: int | float) -> Points:
         """The exact map at any points (…, 2) and any time: frame pixels to texels."""
         return self.scene.uv(layer, np.asarray(xy_pixels, np.float64), self._time(frame))
 
-    def find_uv(self, layer: int, uv_texels: Float[np.ndarray, "n 2"], frame: float) -> Float[np.ndarray, "n 2"]:
+    def find_uv(self, layer: int, uv_texels: Float[np.ndarray, "n 2"], frame: int | float) -> Float[np.ndarray, "n 2"]:
         """Where texels are in a frame, inside the picture or not: the inverse of `uv_at`, by Newton's method."""
         xy, step = self._affine_guess(layer, uv_texels, frame), 0.01
         right, down = np.eye(2)
@@ -211,10 +218,10 @@ class SyntheticClip:
         covered = self.alpha[layer, np.arange(len(xy))[:, None], row, column] > 0.5
         return xy, inside & covered
 
-    def _time(self, frame: float) -> float:
+    def _time(self, frame: int | float) -> float:
         return frame / (len(self.frames) - 1)
 
-    def _affine_guess(self, layer: int, uv_texels: Points, frame: float) -> Points:
+    def _affine_guess(self, layer: int, uv_texels: Points, frame: int | float) -> Points:
         middle = np.array(self.size) / 2
         if layer < len(self.scene.objects):
             middle = self.scene.objects[layer].centre(self.size, self._time(frame))
@@ -237,8 +244,11 @@ def make_clip(
     rng = np.random.default_rng(seed)
     scene, canvas = _make_scene(rng, size, frames, objects, light, camera)
     ceiling = 0.96 * float(np.exp(-LOG_LIGHT * light))
-    sizes = [(item.texture_side, item.texture_side) for item in scene.objects] + [canvas]
-    textures = tuple(_make_texture(rng, texture, layer, ceiling) for layer, texture in enumerate(sizes))
+    canvases = [(item.texture_side, item.texture_side) for item in scene.objects] + [canvas]
+    palettes = [*OBJECT_PALETTES[:objects], BACKGROUND_PALETTE]
+    textures = tuple(
+        _make_texture(rng, canvas, palette, ceiling) for canvas, palette in zip(canvases, palettes, strict=True)
+    )
     centres = pixel_centres(size).astype(np.float64)
     shape = (objects + 1, frames, size[1], size[0])
     uv, own = np.empty((*shape, 2), np.float32), np.empty(shape, np.float32)
@@ -285,21 +295,18 @@ def _make_object(rng: np.random.Generator, size: Size, layer: int, objects: int)
     )
 
 
-def _make_texture(rng: np.random.Generator, size: Size, layer: int, ceiling: float) -> Float32[np.ndarray, "h w 3"]:
+def _make_texture(
+    rng: np.random.Generator, size: Size, palette: Palette, ceiling: float
+) -> Float32[np.ndarray, "h w 3"]:
     """Noise of all scales, stripes, spots, a grid, letters. Finest detail: 3 texels. Colours in [0.08, ceiling]."""
     width, height = size
-    palettes = (
-        [(0.9, 0.45, 0.2), (0.95, 0.8, 0.35), (0.6, 0.2, 0.25)],
-        [(0.3, 0.55, 0.8), (0.75, 0.85, 0.9), (0.25, 0.25, 0.5)],
-    )
-    leaves = [(0.35, 0.5, 0.3), (0.75, 0.7, 0.55), (0.3, 0.4, 0.45)]
-    first, second, third = (np.array(colour) for colour in (leaves if width != height else palettes[layer]))
+    first, second, third = (np.array(colour) for colour in palette)
     blend, patches = _noise(rng, size, 48)[..., None], _noise(rng, size, 30)[..., None]
     colour = first + (second - first) * blend
     colour = colour + (third - colour) * _smoothstep((patches - 0.55) / 0.12)
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float64)
-    bend = 10.0 * _noise(rng, size, 60)
-    stripes = 0.5 + 0.5 * np.sin(2.0 * np.pi * (columns * 0.8 + rows * 0.6 + 6.0 * bend) / 9.0)
+    bend = 60.0 * _noise(rng, size, 60)
+    stripes = 0.5 + 0.5 * np.sin(2.0 * np.pi * (columns * 0.8 + rows * 0.6 + bend) / 9.0)
     striped = _smoothstep((_noise(rng, size, 40) - 0.5) / 0.1)
     colour = colour * (1.0 - 0.35 * (striped * stripes)[..., None])
     for cell, strength in ((24, 0.2), (12, 0.2), (6, 0.22), (3, 0.28)):
