@@ -25,17 +25,18 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32, Float64, UInt8, UInt16
+from jaxtyping import Bool, Float, Float32, Float64, UInt8, UInt16
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from layerloom import media
+from layerloom import images, media
 from layerloom.clip import SourceReference
 from layerloom.conventions import Size
 from layerloom.errors import UserError
 
 FORMAT = "layerloom-project"
 VERSION = 1
+INVERSE_STEPS = 12
 
 Window = tuple[slice, slice]
 Kind = Literal["object", "background"]
@@ -77,14 +78,14 @@ class Layer:
     @cached_property
     def texture(self) -> Float32[np.ndarray, "H W 4"]:
         """Straight RGBA in [0, 1], exactly as `texture.png` holds it."""
-        texture = media.to_float(_read_image(self.folder / "texture.png"))
+        texture = images.to_float(_read_image(self.folder / "texture.png"))
         if texture.shape != (self.canvas[1], self.canvas[0], 4):
             raise UserError(f"{self.folder / 'texture.png'}: damaged project: the texture is not RGBA of {self.canvas}")
         return texture
 
     def alpha(self, frame: int) -> Alpha:
         """Own coverage at training size, before occlusion by layers in front. Objects only."""
-        return _read_image(self.folder / "alpha" / f"{frame:05d}.png")
+        return np.ascontiguousarray(_read_image(self.folder / "alpha" / f"{frame:05d}.png")[..., 0])
 
     @cached_property
     def uv_affine(self) -> Float64[np.ndarray, "t 2 3"]:
@@ -216,6 +217,34 @@ class Project:
         ]
         return cv2.merge(planes)
 
+    def uv_at(self, layer: int, frame: int, xy: Float32[np.ndarray, "h w 2"]) -> Float32[np.ndarray, "h w 2"]:
+        """Texel positions of any points (x, y) of a frame, in source pixels; outside it the affine map goes on alone."""
+        offset = self.layers[layer].uv_offset(frame)
+        width, height = self.source.size
+        node_x = xy[..., 0] * np.float32((offset.shape[1] - 1) / width)
+        node_y = xy[..., 1] * np.float32((offset.shape[0] - 1) / height)
+        bent = cv2.remap(offset, node_x, node_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        affine = self.layers[layer].uv_affine[frame]
+        return (xy @ affine[:, :2].T + affine[:, 2]).astype(np.float32) + bent
+
+    def find_xy(
+        self, layer: int, frame: int, uv: Float32[np.ndarray, "h w 2"]
+    ) -> tuple[Float32[np.ndarray, "h w 2"], Bool[np.ndarray, "h w"]]:
+        """Where texels are in a frame (source pixels), and whether they are in it: the inverse of `uv_at`.
+
+        Newton's method with the affine part's Jacobian. A texel is in the frame where the map leads back to within
+        half a texel of it from a point of the frame.
+        """
+        affine = self.layers[layer].uv_affine[frame]
+        inverse = np.linalg.inv(affine[:, :2]).astype(np.float32)
+        xy = (uv - affine[:, 2].astype(np.float32)) @ inverse.T
+        error = uv - self.uv_at(layer, frame, xy)
+        for _ in range(INVERSE_STEPS):
+            xy = xy + error @ inverse.T
+            error = uv - self.uv_at(layer, frame, xy)
+        inside = ((xy >= 0) & (xy <= np.array(self.source.size, np.float32))).all(-1)
+        return xy, inside & (np.square(error).sum(-1) < 0.25)
+
     def lighting(
         self, layer: int, frame: int, window: Window | None = None, uv: Float32[np.ndarray, "h w 2"] | None = None
     ) -> Float32[np.ndarray, "h w 3"]:
@@ -236,7 +265,7 @@ class Project:
         width, height = self.source.size
         if self.layers[layer].kind == "background":
             return np.ones((height, width), np.float32)
-        alpha = media.to_float(self.layers[layer].alpha(frame))
+        alpha = images.to_float(self.layers[layer].alpha(frame))
         if alpha.shape == (height, width):
             return alpha
         return cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -327,7 +356,7 @@ def _check_layer(layer: BakedLayer, source: SourceReference, training_size: Size
 
 def _write_layer(folder: Path, layer: BakedLayer) -> None:
     folder.mkdir(parents=True)
-    media.write_image(folder / "texture.png", media.quantise(layer.texture, 16))
+    images.write_image(folder / "texture.png", images.quantise(layer.texture, 16))
     low = layer.uv_offset.min((1, 2))
     step = (layer.uv_offset.max((1, 2)) - low) / np.float32(65535)
     divisor = np.where(step > 0, step, np.float32(1))[:, None, None]
@@ -342,13 +371,13 @@ def _write_layer(folder: Path, layer: BakedLayer) -> None:
     if layer.alpha is not None and layer.kind == "object":
         (folder / "alpha").mkdir()
         for frame, alpha in enumerate(layer.alpha):
-            media.write_image(folder / "alpha" / f"{frame:05d}.png", alpha)
+            images.write_image(folder / "alpha" / f"{frame:05d}.png", alpha)
 
 
 def _read_image(path: Path) -> np.ndarray:
     if not path.is_file():
         raise UserError(f"{path}: damaged project: the file is missing")
-    return media.read_image(path)
+    return images.read_image(path)
 
 
 def _read_header(path: Path) -> dict[str, Any]:
