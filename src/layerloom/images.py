@@ -1,0 +1,190 @@
+"""Still images: read and write one file, and the step between integers at full scale and floats in [0, 1]."""
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import OpenEXR
+from jaxtyping import Float, Float32, Num, UInt8, UInt16
+
+from layerloom.conventions import Size
+from layerloom.errors import UserError
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".exr"})
+"""What can be read, as a still image or as a frame of a folder."""
+
+WRITABLE_SUFFIXES = (".png", ".jpg", ".jpeg", ".exr")
+
+
+def to_float(image: Num[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
+    """Full-scale uint8 or uint16 to [0, 1]; floats keep their values."""
+    if image.dtype == np.uint8 or image.dtype == np.uint16:
+        return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
+    if np.issubdtype(image.dtype, np.floating):
+        return image.astype(np.float32)
+    raise TypeError(f"pixels are {image.dtype}; uint8, uint16 or floats are allowed")
+
+
+def quantise(
+    image: Float[np.ndarray, "*shape"], bit_depth: int
+) -> UInt8[np.ndarray, "*shape"] | UInt16[np.ndarray, "*shape"]:
+    """[0, 1] to full-scale uint8 or uint16 (bit_depth 8 or 16): clipped, rounded half up; exact inverse of `to_float`."""
+    dtype = {8: np.uint8, 16: np.uint16}[bit_depth]
+    full_scale = np.float32(np.iinfo(dtype).max)
+    return (np.clip(image.astype(np.float32), 0, 1) * full_scale + np.float32(0.5)).astype(dtype)
+
+
+def at_depth(
+    image: Num[np.ndarray, "*shape"], bit_depth: int
+) -> UInt8[np.ndarray, "*shape"] | UInt16[np.ndarray, "*shape"]:
+    """Any pixels as full-scale uint8 or uint16; those at that depth already are handed back as they are."""
+    if image.dtype == {8: np.uint8, 16: np.uint16}[bit_depth]:
+        return image
+    return quantise(to_float(image), bit_depth)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Gives a temporary sibling to write to (same suffix); it becomes `path` on success and vanishes on any error."""
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def image_header(path: Path) -> tuple[Size, int]:
+    """(width, height) as stored and bit depth (8 or 16) of an image file, without decoding it where that can be avoided."""
+    if path.suffix.lower() == ".exr":
+        pixels = read_image(path)
+        return (pixels.shape[1], pixels.shape[0]), 16
+    try:
+        with av.open(f"file:{path}") as container:
+            context = container.streams.video[0].codec_context
+            if context.format is None or 0 in (context.width, context.height):
+                raise _unreadable(path)
+            deep = max(component.bits for component in context.format.components) > 8
+            return (context.width, context.height), 16 if deep else 8
+    except (av.error.FFmpegError, IndexError) as error:
+        raise _unreadable(path) from error
+
+
+def read_image(
+    path: Path,
+) -> UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"] | Float32[np.ndarray, "h w c"]:
+    """One image as RGB or, where the file has alpha, straight RGBA; grey is repeated to RGB.
+
+    8-bit files give uint8, deeper ones uint16 at full scale, EXR float32 as stored, its display window. An EXR with the
+    channels R and G alone (an ST map) gives h w 2. The orientation tag of a JPEG is applied. Raises UserError.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such image file")
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise UserError(f"{path}: not an image; allowed are {', '.join(sorted(IMAGE_SUFFIXES))}")
+    if path.suffix.lower() == ".exr":
+        return _read_exr(path)
+    # Only without IMREAD_UNCHANGED is the orientation tag applied; only with it is alpha kept. JPEG has no alpha.
+    jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH if jpeg else cv2.IMREAD_UNCHANGED
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    pixels = cv2.imdecode(data, flags) if data.size else None
+    if pixels is None:
+        raise _unreadable(path)
+    if pixels.dtype not in (np.uint8, np.uint16, np.float32):
+        raise UserError(f"{path}: pixels of type {pixels.dtype}; 8 or 16 bit or float are allowed")
+    return _to_rgb_order(pixels)
+
+
+def write_image(path: Path, image: Num[np.ndarray, "h w"] | Num[np.ndarray, "h w c"]) -> None:
+    """Write grey (h w), RGB or straight RGBA by extension, atomically.
+
+    PNG: uint8 at 8 bit, uint16 and floats at 16 bit. JPEG: 8 bit, no alpha. EXR (ZIP, lossless): float16 as half,
+    anything else as float32, never clipped; h w 2 is stored as R, G. Raises UserError.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in WRITABLE_SUFFIXES:
+        raise UserError(f"{path}: images are written as {', '.join(WRITABLE_SUFFIXES)}")
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    if channels not in {".png": (1, 3, 4), ".exr": (1, 2, 3, 4)}.get(suffix, (1, 3)):
+        raise UserError(f"{path}: {suffix} cannot hold {channels} channels")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: the folder {path.parent} does not exist")
+    try:
+        with atomic_file(path) as temporary:
+            if suffix == ".exr":
+                _write_exr(temporary, image)
+            else:
+                temporary.write_bytes(_encode(suffix, image))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _unreadable(path: Path) -> UserError:
+    return UserError(f"{path}: not a readable image; the file is damaged or of another kind")
+
+
+def _to_rgb_order(pixels: Num[np.ndarray, "..."]) -> Num[np.ndarray, "h w c"]:
+    """OpenCV's grey, grey + alpha, BGR or BGRA as RGB(A)."""
+    if pixels.ndim == 2:
+        return np.repeat(pixels[..., None], 3, 2)
+    order = {1: [0, 0, 0], 2: [0, 0, 0, 1], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]
+    return np.ascontiguousarray(pixels[..., order])
+
+
+def _encode(suffix: str, image: Num[np.ndarray, "..."]) -> bytes:
+    if suffix == ".png":
+        # Level 3 is several times faster than the default and a few per cent larger.
+        parameters = [cv2.IMWRITE_PNG_COMPRESSION, 3]
+        pixels = at_depth(image, 8 if image.dtype == np.uint8 else 16)
+    else:
+        parameters = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]  # 4:4:4
+        pixels = at_depth(image, 8)
+    if pixels.ndim == 3 and pixels.shape[2] > 1:
+        pixels = np.ascontiguousarray(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])
+    return cv2.imencode(suffix, pixels, parameters)[1].tobytes()
+
+
+def _write_exr(path: Path, image: Num[np.ndarray, "..."]) -> None:
+    pixels = image if image.dtype == np.float16 else to_float(image)
+    planes = pixels[..., None] if pixels.ndim == 2 else pixels
+    names = "Y" if planes.shape[2] == 1 else "RGBA"[: planes.shape[2]]
+    channels = {name: np.ascontiguousarray(planes[..., index]) for index, name in enumerate(names)}
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    OpenEXR.File(header, channels).write(str(path))
+
+
+def _read_exr(path: Path) -> Float32[np.ndarray, "h w c"]:
+    try:
+        with OpenEXR.File(str(path), separate_channels=True) as file:
+            header = file.header()
+            planes = {name: channel.pixels for name, channel in file.channels().items()}
+    except Exception as error:  # OpenEXR raises a bare RuntimeError or more, depending on where the file is damaged.
+        raise _unreadable(path) from error
+    names = [name for name in "RGBA" if name in planes] if "R" in planes else ["Y"] * 3
+    if names[-1] not in planes:
+        raise UserError(f"{path}: no channels R, G, B or Y, but {', '.join(planes)}")
+    pixels = np.stack([planes[name] for name in names], -1).astype(np.float32)
+    return _to_display_window(pixels, header["dataWindow"], header["displayWindow"])
+
+
+def _to_display_window(
+    pixels: Float32[np.ndarray, "h w c"], data: tuple[np.ndarray, np.ndarray], display: tuple[np.ndarray, np.ndarray]
+) -> Float32[np.ndarray, "H W c"]:
+    """Crop and pad (with zeros) from the data window to the display window; corners (x, y) are inclusive."""
+    width, height = (int(side) for side in display[1] - display[0] + 1)
+    left, top = (int(offset) for offset in data[0] - display[0])
+    if (left, top, *pixels.shape[1::-1]) == (0, 0, width, height):
+        return pixels
+    canvas = np.zeros((height, width, pixels.shape[2]), np.float32)
+    rows = slice(max(top, 0), min(top + pixels.shape[0], height))
+    columns = slice(max(left, 0), min(left + pixels.shape[1], width))
+    if rows.start < rows.stop and columns.start < columns.stop:
+        canvas[rows, columns] = pixels[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+    return canvas
