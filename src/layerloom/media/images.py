@@ -2,10 +2,11 @@
 
 import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import av
+import av.error
 import cv2
 import numpy as np
 import OpenEXR
@@ -32,7 +33,7 @@ def to_float(image: Num[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
 def quantise(
     image: Float[np.ndarray, "*shape"], bit_depth: int
 ) -> UInt8[np.ndarray, "*shape"] | UInt16[np.ndarray, "*shape"]:
-    """[0, 1] to full-scale uint8 or uint16 (bit_depth 8 or 16): clipped, rounded half up; exact inverse of `to_float`."""
+    """[0, 1] to uint8 or uint16 at full scale (bit_depth 8 or 16): clipped, rounded half up. Undoes `to_float`."""
     dtype = {8: np.uint8, 16: np.uint16}[bit_depth]
     full_scale = np.float32(np.iinfo(dtype).max)
     return (np.clip(image.astype(np.float32), 0, 1) * full_scale + np.float32(0.5)).astype(dtype)
@@ -48,7 +49,7 @@ def at_depth(
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Generator[Path]:
     """Gives a temporary sibling to write to (same suffix); it becomes `path` on success and vanishes on any error."""
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
     try:
@@ -59,7 +60,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def image_header(path: Path) -> tuple[Size, int]:
-    """(width, height) as stored and bit depth (8 or 16) of an image file, without decoding it where that can be avoided."""
+    """(width, height) as stored and bit depth (8 or 16) of an image file, without decoding it unless it is an EXR."""
     if path.suffix.lower() == ".exr":
         pixels = read_image(path)
         return (pixels.shape[1], pixels.shape[0]), 16
@@ -96,7 +97,7 @@ def read_image(
     pixels = cv2.imdecode(data, flags) if data.size else None
     if pixels is None:
         raise _unreadable(path)
-    if pixels.dtype not in (np.uint8, np.uint16, np.float32):
+    if pixels.dtype.name not in ("uint8", "uint16", "float32"):
         raise UserError(f"{path}: pixels of type {pixels.dtype}; 8 or 16 bit or float are allowed")
     return _to_rgb_order(pixels)
 

@@ -1,0 +1,385 @@
+"""probe(): what a video or a folder of images holds. read_frames(): its frames as upright, square, full-range RGB."""
+
+import functools
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import av
+import cv2
+import numpy as np
+from av.container import InputContainer
+from av.video import VideoFrame, VideoStream
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from jaxtyping import Num, UInt8, UInt16
+
+from layerloom.conventions import Size
+from layerloom.errors import UserError
+from layerloom.media.colour import MATRICES, QUALITY, UNSPECIFIED_MATRIX, Colour, usual_colour, white_table
+from layerloom.media.container import decoded_frames, first_frame, open_container, video_stream
+from layerloom.media.images import IMAGE_SUFFIXES, at_depth, image_header, read_image
+
+IMAGE_FOLDER_FPS = Fraction(24)
+"""Images carry no time; a folder of them plays at this rate."""
+
+FRAME_FOLDERS = ("video_frames", "frames", "images", "JPEGImages")
+"""Names under which a clip's folder keeps its frames."""
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """What a video file or a folder of images holds. Sizes are upright and in square pixels.
+
+    `path` is the file, or the folder that holds the images themselves. `timestamps` are the seconds of each frame after
+    the first one, exact to the file's own clock. `bit_depth` is that of the arrays `read_frames` gives. `fingerprint`
+    stays the same while the content does.
+    """
+
+    path: Path
+    kind: Literal["video", "images"]
+    size: Size
+    frames: int
+    fps: Fraction
+    timestamps: tuple[Fraction, ...]
+    bit_depth: Literal[8, 16]
+    has_audio: bool
+    fingerprint: str
+    codec: str
+    pixel_format: str
+    colour: Colour
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """How decoded frames of one stream become upright, square RGB."""
+
+    coded_size: Size
+    size: Size
+    bit_depth: Literal[8, 16]
+    matrix: Colorspace
+    full_range: bool
+    display_matrix: tuple[int, int, int, int]
+
+
+def probe(path: str | Path) -> MediaInfo:
+    """Describe a video file or a folder of images without decoding it all; the answer is kept while the files stay.
+
+    A folder without images of its own may hold them in one sub-folder named as in `FRAME_FOLDERS`. Raises UserError for
+    input that is missing, empty, unreadable, without video, cut short, or of mixed sizes.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
+    if path.is_dir():
+        folder, files = _image_files(path)
+        return _probe_folder(folder, tuple((file, *_stamp(file)) for file in files))
+    return _probe_video(path, _stamp(path))
+
+
+def check_several_frames(info: MediaInfo) -> None:
+    """Raise UserError for a single frame: nothing moves in it."""
+    if info.frames < 2:
+        raise UserError(f"{info.path}: holds 1 frame; at least 2 are needed")
+
+
+def _image_files(path: Path) -> tuple[Path, list[Path]]:
+    """The folder that holds the images, and the images in natural order (2 before 10)."""
+    named = [path / name for name in FRAME_FOLDERS if (path / name).is_dir()]
+    found = [(folder, files) for folder in [path, *named] if (files := _images_in(folder))]
+    if found and (found[0][0] == path or len(found) == 1):
+        return found[0]
+    if found:
+        raise UserError(f"{path}: several folders of frames ({', '.join(f.name for f, _ in found)}); name one of them")
+    raise UserError(f"{path}: the folder holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+
+
+def _images_in(folder: Path) -> list[Path]:
+    files = [f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith(".")]
+    return sorted(files, key=_natural_order)
+
+
+def _natural_order(file: Path) -> tuple[list[tuple[int, str]], str]:
+    parts = re.split(r"(\d+)", file.name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts], file.name
+
+
+@functools.lru_cache(maxsize=16)
+def _probe_folder(folder: Path, stamped: tuple[tuple[Path, int, int], ...]) -> MediaInfo:
+    files = [file for file, _, _ in stamped]
+    headers = [image_header(file) for file in files]
+    for file, (size, _) in zip(files, headers, strict=True):
+        if size != headers[0][0]:
+            raise _other_size(file, size, files[0], headers[0][0])
+    first = read_image(files[0])
+    size = (first.shape[1], first.shape[0])
+    deep = any(depth > 8 for _, depth in headers)
+    digest = hashlib.sha256(repr([(file.name, length) for file, length, _ in stamped]).encode())
+    for file in (files[0], files[-1]):
+        digest.update(file.read_bytes())
+    return MediaInfo(
+        path=folder,
+        kind="images",
+        size=size,
+        frames=len(files),
+        fps=IMAGE_FOLDER_FPS,
+        timestamps=tuple(index / IMAGE_FOLDER_FPS for index in range(len(files))),
+        bit_depth=16 if deep else 8,
+        has_audio=False,
+        fingerprint=digest.hexdigest(),
+        codec=files[0].suffix[1:].lower(),
+        pixel_format=str(first.dtype),
+        colour=usual_colour(size),
+    )
+
+
+def _other_size(file: Path, size: Size, first: Path, first_size: Size) -> UserError:
+    return UserError(
+        f"{file}: {size[0]}x{size[1]}, but {first.name} is {first_size[0]}x{first_size[1]}; one size is needed"
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def _probe_video(path: Path, stamp: tuple[int, int]) -> MediaInfo:
+    pts, time_base = _frame_pts(path, stamp)
+    pixels = _pixels(path, stamp)
+    with open_container(path) as container:
+        stream = video_stream(path, container)
+        context = stream.codec_context
+        timestamps = tuple((value - pts[0]) * time_base for value in pts)
+        matrix = next(number for number, name in MATRICES.items() if name == pixels.matrix)
+        return MediaInfo(
+            path=path,
+            kind="video",
+            size=pixels.size,
+            frames=len(pts),
+            fps=_frame_rate(stream, timestamps),
+            timestamps=timestamps,
+            bit_depth=pixels.bit_depth,
+            has_audio=bool(container.streams.audio),
+            fingerprint=_file_fingerprint(path),
+            codec=context.name,
+            pixel_format=context.pix_fmt or "",
+            colour=Colour(matrix, pixels.full_range, context.color_primaries, context.color_trc),
+        )
+
+
+def _frame_rate(stream: VideoStream, timestamps: Sequence[Fraction]) -> Fraction:
+    rate = stream.average_rate or stream.guessed_rate
+    if rate:
+        return rate
+    return (len(timestamps) - 1) / timestamps[-1] if timestamps[-1] else IMAGE_FOLDER_FPS
+
+
+def _file_fingerprint(path: Path) -> str:
+    """Hash of the size and of a mebibyte at the beginning, the middle and the end."""
+    length, piece = path.stat().st_size, 1 << 20
+    digest = hashlib.sha256(str(length).encode())
+    with path.open("rb") as file:
+        for position in (0, length // 2, max(0, length - piece)):
+            file.seek(position)
+            digest.update(file.read(piece))
+    return digest.hexdigest()
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=16)
+def _frame_pts(path: Path, stamp: tuple[int, int]) -> tuple[tuple[int, ...], Fraction]:
+    """Times of all frames that decoding shows, sorted, in units of the stream's time base; and that time base."""
+    with open_container(path) as container:
+        stream = video_stream(path, container)
+        first = first_frame(path, container, stream)
+        time_base = stream.time_base or Fraction(1, 90000)
+    with open_container(path) as container:
+        stream = video_stream(path, container)
+        # VP8 and MPEG-4 have packets without a picture; raw streams have packets without times.
+        if stream.codec_context.name in ("vp8", "mpeg4") or first.pts is None:
+            shown = [frame.pts for frame in decoded_frames(container, stream)]
+        else:
+            shown = _packet_times(path, container, stream)
+    if None in shown or first.pts is None:
+        step = 1 / (_rate_of(path) * time_base)
+        return tuple(round(index * step) for index in range(len(shown))), time_base
+    # Frames before the first one shown lean on others that are not in the file.
+    return tuple(sorted({pts for pts in shown if pts is not None and pts >= first.pts})), time_base
+
+
+def _rate_of(path: Path) -> Fraction:
+    with open_container(path) as container:
+        return _frame_rate(video_stream(path, container), [Fraction(0)])
+
+
+def _packet_times(path: Path, container: InputContainer, stream: VideoStream) -> list[int | None]:
+    """Times of the packets, from a walk over the whole file, which also shows whether its end is missing."""
+    times: list[int | None] = []
+    packets, end_seconds = 0, Fraction(0)
+    for packet in container.demux():
+        if packet.size == 0:
+            continue  # the flush at the end
+        if packet.pts is not None:
+            end_seconds = max(end_seconds, (packet.pts + (packet.duration or 0)) * packet.time_base)
+        if packet.stream.index != stream.index:
+            continue
+        packets += not packet.is_corrupt
+        if not packet.is_discard and not packet.is_corrupt:
+            times.append(packet.pts if packet.pts is not None else packet.dts)
+    promised_seconds = Fraction(container.duration or 0, av.time_base)
+    # Only these two formats note at the front how much is to come; others guess it from what is there.
+    if container.format.name.startswith("mov") and packets < stream.frames:
+        raise UserError(f"{path}: cut short; {packets} of {stream.frames} frames are there")
+    if container.format.name.startswith("matroska") and end_seconds + Fraction(1, 2) < promised_seconds:
+        raise UserError(
+            f"{path}: cut short; {float(end_seconds):.1f} of {float(promised_seconds):.1f} seconds are there"
+        )
+    return times
+
+
+@functools.lru_cache(maxsize=16)
+def _pixels(path: Path, stamp: tuple[int, int]) -> _Pixels:
+    with open_container(path) as container:
+        stream = video_stream(path, container)
+        frame = first_frame(path, container, stream)
+        aspect = stream.sample_aspect_ratio or Fraction(1)
+    matrix = (
+        usual_colour((frame.width, frame.height)).matrix if frame.colorspace == UNSPECIFIED_MATRIX else frame.colorspace
+    )
+    is_rgb = frame.format.is_rgb or frame.format.has_palette
+    if not is_rgb and matrix not in MATRICES:
+        raise UserError(f"{path}: colour matrix number {matrix} is not supported; BT.601, BT.709 and BT.2020 are")
+    display_matrix = _display_matrix(frame)
+    # Stretched, never shrunk, to square pixels; then turned.
+    wide = max(Fraction(1), aspect), max(Fraction(1), 1 / aspect)
+    size = round(frame.width * wide[0]), round(frame.height * wide[1])
+    turned = abs(display_matrix[1]) > abs(display_matrix[0])
+    return _Pixels(
+        coded_size=(frame.width, frame.height),
+        size=size[::-1] if turned else size,
+        bit_depth=16 if max(component.bits for component in frame.format.components) > 8 else 8,
+        matrix=MATRICES[1] if is_rgb else MATRICES[matrix],
+        full_range=frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj"),
+        display_matrix=display_matrix,
+    )
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
+    """The upper 2×2 of the container's display matrix: (x, y) is shown at (a·x + c·y, b·x + d·y)."""
+    side_data = frame.side_data.get("DISPLAYMATRIX")
+    if side_data is None:
+        return 1, 0, 0, 1
+    values = np.frombuffer(bytes(side_data), np.int32)
+    return int(values[0]), int(values[1]), int(values[3]), int(values[4])
+
+
+def read_frames(
+    path: str | Path, start: int = 0, stop: int | None = None, size: Size | None = None
+) -> Iterator[UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]]:
+    """Frames start … stop − 1 as full-range RGB, one at a time; `size` = (width, height) resamples them.
+
+    uint8, or uint16 at full scale where the source is deeper than 8 bits. Alpha is left out, interlaced frames are
+    given as they are. Raises UserError for a bad input or range, and for a frame that cannot be decoded when its turn
+    comes.
+    """
+    info = probe(path)
+    stop = info.frames if stop is None else stop
+    if not 0 <= start <= stop <= info.frames:
+        raise UserError(f"{info.path}: frames {start}:{stop} asked for, it holds 0:{info.frames}")
+    if start == stop:
+        return
+    frames = _read_images(info, start, stop) if info.kind == "images" else _read_video(info.path, start, stop)
+    for frame in frames:
+        yield frame if size is None else _resize(frame, size)
+
+
+def _resize(image: Num[np.ndarray, "h w 3"], size: Size) -> Num[np.ndarray, "H W 3"]:
+    """Area averages when shrinking, cubic when enlarging."""
+    if (image.shape[1], image.shape[0]) == size:
+        return image
+    shrinks = size[0] <= image.shape[1] and size[1] <= image.shape[0]
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+
+
+def _read_images(info: MediaInfo, start: int, stop: int) -> Iterator[Num[np.ndarray, "h w 3"]]:
+    files = _images_in(info.path)
+    for file in files[start:stop]:
+        image = read_image(file)
+        if (image.shape[1], image.shape[0]) != info.size:
+            raise _other_size(file, (image.shape[1], image.shape[0]), files[0], info.size)
+        if image.shape[2] < 3:
+            raise UserError(f"{file}: {image.shape[2]} channels; frames need R, G and B")
+        yield at_depth(image[..., :3], info.bit_depth)
+
+
+def _read_video(path: Path, start: int, stop: int) -> Iterator[Num[np.ndarray, "h w 3"]]:
+    stamp = _stamp(path)
+    pts, pixels = _frame_pts(path, stamp)[0], _pixels(path, stamp)
+    reformatter = VideoReformatter()
+    number = start
+    for frame in _frames_from(path, pts, start):
+        if frame.pts is not None and frame.pts != pts[number]:
+            break
+        if (frame.width, frame.height) != pixels.coded_size:
+            raise UserError(f"{path}: the size changes at frame {number}; one size is needed")
+        yield _upright(_to_rgb(frame, pixels, reformatter), pixels)
+        number += 1
+        if number == stop:
+            return
+    raise UserError(f"{path}: frame {number} cannot be decoded; the file is damaged")
+
+
+def _frames_from(path: Path, pts: Sequence[int], start: int) -> Iterator[VideoFrame]:
+    """Decoded frames from number `start` on: from the keyframe before it where the container has an index."""
+    with open_container(path) as container:
+        stream = video_stream(path, container)
+        if start > 0 and container.format.name.startswith(("mov", "matroska")):
+            # Indices go by decoding time, which runs ahead of display time by no more than the reordered frames.
+            container.seek(pts[max(0, start - 16)], stream=stream)
+            frames = decoded_frames(container, stream)
+            first = next(frames, None)
+            if first is not None and first.pts is not None and first.pts <= pts[start]:
+                if first.pts == pts[start]:
+                    yield first
+                yield from (frame for frame in frames if frame.pts is None or frame.pts >= pts[start])
+                return
+    with open_container(path) as container:
+        for number, frame in enumerate(decoded_frames(container, video_stream(path, container))):
+            if frame.pts >= pts[start] if frame.pts is not None else number >= start:
+                yield frame
+
+
+def _to_rgb(frame: VideoFrame, pixels: _Pixels, reformatter: VideoReformatter) -> Num[np.ndarray, "h w 3"]:
+    deep = pixels.bit_depth == 16
+    converted = reformatter.reformat(
+        frame,
+        format="rgb48le" if deep else "rgb24",
+        src_colorspace=pixels.matrix,
+        dst_colorspace=pixels.matrix,
+        src_color_range=ColorRange.JPEG if pixels.full_range or frame.format.is_rgb else ColorRange.MPEG,
+        dst_color_range=ColorRange.JPEG,
+        interpolation=QUALITY,
+    )
+    rgb = converted.to_ndarray()
+    if not deep or frame.format.is_rgb:
+        return rgb
+    # swscale's 16-bit white falls short of 65535: it is the 8-bit white (limited range) or the source's largest value
+    # (full range) shifted left.
+    bits = frame.format.components[0].bits
+    white = ((1 << bits) - 1) << (16 - bits) if pixels.full_range else 255 << 8
+    return white_table(65535, white)[rgb]
+
+
+def _upright(image: Num[np.ndarray, "h w 3"], pixels: _Pixels) -> Num[np.ndarray, "H W 3"]:
+    """Square pixels, then the display matrix (to the nearest quarter turn, mirrored or not)."""
+    a, b, c, d = pixels.display_matrix
+    turned = abs(b) > abs(a)
+    image = _resize(image, pixels.size[::-1] if turned else pixels.size)
+    if turned:
+        image = image.transpose(1, 0, 2)
+    across, down = (c, b) if turned else (a, d)
+    return np.ascontiguousarray(image[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
