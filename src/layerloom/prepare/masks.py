@@ -1,16 +1,17 @@
 """Masks a user gives: read them, fill missing frames along the flow, and say how far each pixel can be trusted."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, Float32, UInt8
 from PIL import Image
 
-from layerloom.clip import Masks, check_layer_names
-from layerloom.conventions import Size
+from layerloom.clip import FlowField, Masks, check_layer_names
+from layerloom.conventions import Size, pixel_centres, rescale_positions
 from layerloom.errors import UserError
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
@@ -188,7 +189,8 @@ def _load_grey(directory: Path, objects: Mapping[str, Mapping[int, Path]], frame
             raise UserError(f"{directory}: all masks of '{name}' are empty in the frames used")
         if brightest < 16:
             raise UserError(f"{directory}: masks of '{name}' reach only {brightest} of 255; full coverage is 255")
-    _hide_what_is_behind(masks.coverage)
+    for frame in range(frames):
+        masks.coverage[:, frame] = _without_overlaps(masks.coverage[:, frame])
     return masks
 
 
@@ -216,9 +218,114 @@ def _resize(mask: UInt8[np.ndarray, "h0 w0"], size: Size) -> UInt8[np.ndarray, "
     return cv2.resize(mask, size, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
 
 
-def _hide_what_is_behind(coverage: UInt8[np.ndarray, "objects t h w"]) -> None:
-    """Leave to each object only what those in front of it do not cover."""
-    free = np.full(coverage.shape[1:], 255, np.uint8)
-    for mask in coverage:
-        np.minimum(mask, free, out=mask)
-        free -= mask
+def _without_overlaps(coverage: UInt8[np.ndarray, "objects h w"]) -> UInt8[np.ndarray, "objects h w"]:
+    """Leave to each object only what those before it do not cover."""
+    free, kept = np.full(coverage.shape[1:], 255, np.uint8), np.empty_like(coverage)
+    for i, mask in enumerate(coverage):
+        kept[i] = np.minimum(mask, free)
+        free -= kept[i]
+    return kept
+
+
+class Link(NamedTuple):
+    """Where another frame shows what this frame shows: for `cv2.remap`, whose pixel centres are at whole numbers."""
+
+    frame: int
+    distance: int
+    x: Float32[np.ndarray, "h w"]
+    y: Float32[np.ndarray, "h w"]
+    confidence: Float32[np.ndarray, "h w"]
+
+    def bring(self, image: np.ndarray) -> np.ndarray:
+        """The other frame's `image` ("h w" or "h w c"), moved to where this frame shows the same."""
+        return cv2.remap(image, self.x, self.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def links_of(frame: int, flow: Sequence[FlowField], size: Size) -> Iterator[Link]:
+    """All frames that the flow connects `frame` with, before and after it, at `size`; confidence in [0, 1]."""
+    for field in flow:
+        pairs = len(field.forward)
+        if frame < pairs:
+            yield _link(frame + field.step, field.step, field.forward[frame], field.forward_confidence[frame], size)
+        if 0 <= (before := frame - field.step) < pairs:
+            yield _link(before, field.step, field.backward[before], field.backward_confidence[before], size)
+
+
+def _link(frame: int, distance: int, vectors: np.ndarray, confidence: UInt8[np.ndarray, "h0 w0"], size: Size) -> Link:
+    field_size = (vectors.shape[1], vectors.shape[0])
+    vectors, sureness = vectors.astype(np.float32), confidence.astype(np.float32) / 255
+    if field_size != size:
+        vectors = rescale_positions(cv2.resize(vectors, size), field_size, size)
+        sureness = cv2.resize(sureness, size)
+    x, y = cv2.split(pixel_centres(size) - 0.5 + vectors)
+    return Link(frame, distance, x, y, sureness)
+
+
+def complete_masks(masks: Masks, flow: Sequence[FlowField]) -> Masks:
+    """Fill missing frames (trust 0 everywhere) along the flow, and set how far each pixel can be trusted.
+
+    Coverage of given frames is not touched. Their trust is lowered in two places: to 0 along the outline, rising to
+    full 3 px from it, where a hard mask says nothing about softness; and where the masks that confident flow brings
+    from other frames say something else (full up to a mean disagreement of 0.15, none from 0.4). So precise masks
+    stay trusted up to their outline, while of masks that jitter or swell the sure inside and outside remain.
+    A filled frame is the mean of the nearest known masks, weighted by the flow's confidence over the distance; its
+    trust is at most half, and none where that mean is undecided. It takes no pixel from another object's given mask.
+    """
+    coverage, trust = masks.coverage.copy(), np.zeros_like(masks.trust)
+    given = np.asarray(masks.trust.any((2, 3)))
+    for i, known in enumerate(given):
+        _fill_missing(coverage[i], known, flow)
+    for frame in np.flatnonzero(~given.all(0)):
+        order = np.argsort(~given[:, frame], kind="stable")  # what is filled gives way to what is given
+        coverage[order, frame] = _without_overlaps(coverage[order, frame])
+    for i, known in enumerate(given):
+        for frame in range(len(known)):
+            if known[frame]:
+                agreement = 1 - _ramp(_disagreement(coverage[i], known, frame, flow), 0.15, 0.4)
+                sureness = masks.trust[i, frame] * agreement
+            else:
+                decided = np.abs(coverage[i, frame] / np.float32(127.5) - 1)
+                sureness = 128 * _ramp(decided, 0.5, 0.9) * known.any()
+            trust[i, frame] = np.round(sureness * _ramp(_outline_distance(coverage[i, frame]), 1.0, 3.0))
+    return Masks(masks.names, coverage, trust)
+
+
+def _ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """0 up to `low`, 1 from `high`."""
+    return np.clip((values - low) / (high - low), 0, 1)
+
+
+def _outline_distance(mask: UInt8[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+    """Pixels to the nearest pixel on the other side of the outline: 1 for those along it."""
+    inside = (mask > 127).astype(np.uint8)
+    distances = (cv2.distanceTransform(side, cv2.DIST_L2, cv2.DIST_MASK_5) for side in (inside, 1 - inside))
+    return np.maximum(*distances)
+
+
+def _fill_missing(mask: UInt8[np.ndarray, "t h w"], known: Bool[np.ndarray, " t"], flow: Sequence[FlowField]) -> None:
+    """Frame after frame away from the known ones, each from neighbours that lie nearer to a known one."""
+    if not known.any():
+        return
+    away = np.abs(np.arange(len(known))[:, None] - np.flatnonzero(known)).min(1)
+    for frame in np.argsort(away, kind="stable")[known.sum() :]:
+        total, weights = np.zeros(mask.shape[1:], np.float32), np.zeros(mask.shape[1:], np.float32)
+        for link in links_of(int(frame), flow, (mask.shape[2], mask.shape[1])):
+            if away[link.frame] < away[frame]:
+                weight = (link.confidence + 0.02) / (link.distance * (1 + away[link.frame]))
+                total += weight * link.bring(mask[link.frame])
+                weights += weight
+        mask[frame] = np.round(total / np.maximum(weights, 1e-6))
+
+
+def _disagreement(
+    mask: UInt8[np.ndarray, "t h w"], known: Bool[np.ndarray, " t"], frame: int, flow: Sequence[FlowField]
+) -> Float32[np.ndarray, "h w"]:
+    """How far other frames' known masks, brought here, differ from it in the mean: 0…1; 0 where flow is unsure."""
+    total = np.zeros(mask.shape[1:], np.float32)
+    weights = np.full(mask.shape[1:], 0.3, np.float32)  # one uncertain neighbour alone cannot take trust away
+    for link in links_of(frame, flow, (mask.shape[2], mask.shape[1])):
+        if known[link.frame]:
+            weight = link.confidence**2 / link.distance
+            total += weight * (link.bring(mask[link.frame]).astype(np.float32) - mask[frame])
+            weights += weight
+    return np.abs(total) / (255 * weights)
