@@ -285,7 +285,7 @@ def test_a_frame_that_disagrees_loses_trust_only_where_it_does() -> None:
     assert (completed.trust[0, 6][sure] == 255).all()
     assert (completed.coverage == masks.coverage).all()
     distance = outline_distance(masks.coverage[0, 5])
-    assert (completed.trust[0, 5][distance >= 3] == 255).all(), "its neighbours keep theirs"
+    assert (completed.trust[0, 5][distance >= 3] > 127).all(), "its neighbours, outvoting it, keep theirs"
 
 
 def test_unsure_flow_takes_no_trust() -> None:
