@@ -247,7 +247,7 @@ def make_clip(
     canvases = [(item.texture_side, item.texture_side) for item in scene.objects] + [canvas]
     palettes = [*OBJECT_PALETTES[:objects], BACKGROUND_PALETTE]
     textures = tuple(
-        _make_texture(rng, canvas, palette, ceiling) for canvas, palette in zip(canvases, palettes, strict=True)
+        make_texture(rng, canvas, palette, ceiling) for canvas, palette in zip(canvases, palettes, strict=True)
     )
     centres = pixel_centres(size).astype(np.float64)
     shape = (objects + 1, frames, size[1], size[0])
@@ -295,10 +295,13 @@ def _make_object(rng: np.random.Generator, size: Size, layer: int, objects: int)
     )
 
 
-def _make_texture(
+def make_texture(
     rng: np.random.Generator, size: Size, palette: Palette, ceiling: float
 ) -> Float32[np.ndarray, "h w 3"]:
-    """Noise of all scales, stripes, spots, a grid, letters. Finest detail: 3 texels. Colours in [0.08, ceiling]."""
+    """Noise of all scales, stripes, spots, a grid, letters. Finest detail: 3 texels. Colours in [0.08, ceiling].
+
+    size: (width, height). palette: three colours in [0, 1] that the noise blends.
+    """
     width, height = size
     first, second, third = (np.array(colour) for colour in palette)
     blend, patches = _noise(rng, size, 48)[..., None], _noise(rng, size, 30)[..., None]

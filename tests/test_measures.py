@@ -1,0 +1,107 @@
+"""Measures against answers worked out by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from layerloom import measures
+
+RNG = np.random.default_rng(5)
+PICTURE = RNG.uniform(0.2, 0.8, (40, 60, 3)).astype(np.float32)
+
+
+@settings(max_examples=20, deadline=None)
+@given(offset=st.floats(0.001, 0.2))
+def test_psnr_of_a_constant_error_is_its_logarithm(offset: float) -> None:
+    assert measures.psnr(PICTURE, PICTURE + np.float32(offset)) == pytest.approx(-20 * np.log10(offset), abs=0.01)
+
+
+def test_psnr_counts_only_the_picked_pixels_and_stays_finite() -> None:
+    spoiled, half = PICTURE.copy(), np.zeros((40, 60), np.bool_)
+    half[:, :30] = True
+    spoiled[:, 30:] += 0.5
+    assert measures.psnr(PICTURE, spoiled, half) == measures.PSNR_LIMIT_DB
+    assert measures.psnr(PICTURE, spoiled, ~half) == pytest.approx(6.02, abs=0.01)
+    assert np.isnan(measures.psnr(PICTURE, spoiled, np.zeros_like(half)))
+
+
+def test_ssim_is_one_for_equal_pictures_and_the_luminance_term_for_flat_ones() -> None:
+    assert measures.ssim(PICTURE, PICTURE) == pytest.approx(1.0, abs=1e-5)
+    dark, bright = np.full((30, 30, 3), 0.2, np.float32), np.full((30, 30, 3), 0.8, np.float32)
+    expected = (2 * 0.16 + 1e-4) / (0.04 + 0.64 + 1e-4)
+    assert measures.ssim(dark, bright) == pytest.approx(expected, abs=1e-4)
+    noisy = PICTURE + RNG.normal(0, 0.2, PICTURE.shape).astype(np.float32)
+    assert measures.ssim(PICTURE, noisy) < 0.8
+
+
+def test_overlap_of_two_squares() -> None:
+    first, second = _square(10, 10), _square(10, 15)
+    assert measures.intersection_over_union(first, second) == pytest.approx(10 * 5 / (10 * 15))
+    empty = np.zeros_like(first)
+    assert measures.intersection_over_union(empty, empty) == 1
+    assert measures.intersection_over_union(first, empty) == 0
+
+
+def test_boundaries_agree_within_the_tolerance_and_not_beyond() -> None:
+    """The picture's diagonal is 200, so that outlines 2 pixels apart agree and 8 apart mostly do not."""
+    assert measures.boundary_f(_square(40, 40, 50), _square(40, 40, 50)) == 1
+    assert measures.boundary_f(_square(40, 40, 50), _square(42, 40, 50)) == pytest.approx(1, abs=0.02)
+    assert measures.boundary_f(_square(40, 40, 50), _square(48, 48, 50)) < 0.2
+    empty = np.zeros((120, 160), np.bool_)
+    assert measures.boundary_f(empty, empty) == 1 and measures.boundary_f(_square(40, 40), empty) == 0
+
+
+def _square(row: int, column: int, side: int = 10) -> np.ndarray:
+    mask = np.zeros((120, 160), np.bool_)
+    mask[row : row + side, column : column + side] = True
+    return mask
+
+
+def test_undecided_pixels_are_those_without_an_owner() -> None:
+    alpha = np.zeros((2, 4, 5), np.float32)
+    alpha[0] = 0.95
+    alpha[0, 0] = 0.6
+    alpha[1] = 1 - alpha[0]
+    assert measures.undecided_share(alpha) == pytest.approx(0.25)
+
+
+def test_correlation_of_lines_is_plus_or_minus_one() -> None:
+    line = np.arange(10.0)
+    assert measures.correlation(line, 3 * line + 2) == pytest.approx(1)
+    assert measures.correlation(line, -line) == pytest.approx(-1)
+    assert np.isnan(measures.correlation(line, np.ones(10)))
+
+
+def test_flow_follows_a_shift_and_the_warped_error_is_what_was_added() -> None:
+    large = measures.grey(_blurred())
+    earlier, later = large[10:90, 10:130], large[8:88, 5:125]  # What was at (x, y) is at (x + 5, y + 2).
+    flow = measures.pair_flow(np.ascontiguousarray(earlier), np.ascontiguousarray(later))
+    assert flow.agrees[10:-10, 10:-10].mean() > 0.95
+    np.testing.assert_allclose(np.median(flow.forward[flow.agrees], 0), [5, 2], atol=0.1)
+    first, second = (np.repeat(image[..., None] / np.float32(255), 3, 2) for image in (earlier, later))
+    plain = measures.warp_error(first, second, flow)
+    assert plain < 1.0
+    assert measures.warp_error(first, second + np.float32(0.1), flow) == pytest.approx(25.5, abs=1.5)
+    assert measures.flicker(first + np.float32(0.1), second + np.float32(0.1), first, second, flow) < 0.001
+    assert measures.flicker(first, second + np.float32(0.1), first, second, flow) == pytest.approx(25.5, abs=0.1)
+
+
+def test_a_matte_that_moves_with_the_picture_is_stable() -> None:
+    large = _blurred()
+    earlier, later = large[10:90, 10:130], large[8:88, 5:125]
+    flow = measures.pair_flow(measures.grey(earlier), measures.grey(later))
+    matte = np.zeros(large.shape[:2], np.float32)
+    matte[40:70, 50:90] = 1
+    moving = measures.matte_instability(matte[10:90, 10:130], matte[8:88, 5:125], flow)
+    standing = measures.matte_instability(matte[10:90, 10:130], matte[10:90, 10:130], flow)
+    assert moving < 0.03 and standing > 4 * moving
+
+
+def _blurred() -> np.ndarray:
+    noise = np.random.default_rng(1).uniform(0, 1, (100, 140)).astype(np.float32)
+    kernel = np.hanning(9)[1:-1]
+    for axis in (0, 1):
+        noise = np.apply_along_axis(np.convolve, axis, noise, kernel / kernel.sum(), "same")
+    spread = (noise - noise.min()) / (noise.max() - noise.min())
+    return np.repeat(spread[..., None], 3, 2).astype(np.float32)
