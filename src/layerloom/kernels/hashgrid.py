@@ -24,9 +24,7 @@ from torch.autograd.function import once_differentiable
 from layerloom.kernels.reference import HASH_PRIMES, GridLayout
 
 FORWARD_LAUNCH = {"BLOCK": 128, "num_warps": 4}
-BACKWARD_LAUNCH = {"BLOCK": 128, "num_warps": 4}
-
-LEVEL_COLUMNS = 8
+BACKWARD_LAUNCH = {"BLOCK": 64, "num_warps": 1}
 
 
 def hash_encode(
@@ -35,9 +33,10 @@ def hash_encode(
     layout: GridLayout,
     output_dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "n levels_features"]:
-    """See `reference.hash_encode`; features are 1, 2, 4 or 8. Computed in float32, returned as `output_dtype`.
+    """See `reference.hash_encode`; a power of two of features is fastest.
 
-    Differentiable once, in points and table. Can be captured in a CUDA graph after one call outside of it.
+    Computed in float32, returned as `output_dtype` (float32 or bfloat16). Differentiable once, in points and table.
+    Can be captured in a CUDA graph after one call outside of it.
     """
     return Encode.apply(points, table, layout, output_dtype)
 
@@ -50,7 +49,7 @@ class Encode(torch.autograd.Function):
         output = torch.empty(count, layout.output_features, dtype=output_dtype, device=points.device)
         if count:
             grid = (triton.cdiv(count, FORWARD_LAUNCH["BLOCK"]), levels)
-            shape = {"DIMENSIONS": layout.dimensions, "FEATURES": layout.features}
+            shape = block_shape(layout)
             rows = level_table(layout, points.device)
             forward_kernel[grid](points, table, rows, output, count, levels, **shape, **FORWARD_LAUNCH)
         ctx.save_for_backward(points, table)
@@ -68,11 +67,16 @@ class Encode(torch.autograd.Function):
         grad_points = torch.empty(levels, *points.shape, device=points.device) if needs_points else None
         if count:
             grid = (triton.cdiv(count, BACKWARD_LAUNCH["BLOCK"]), levels)
-            shape = {"DIMENSIONS": layout.dimensions, "FEATURES": layout.features}
+            shape = block_shape(layout)
             arrays = (points, table, level_table(layout, points.device), grad_output.contiguous())
             needs = {"NEEDS_POINTS": needs_points, "NEEDS_TABLE": needs_table}
             backward_kernel[grid](*arrays, grad_points, grad_table, count, levels, **shape, **needs, **BACKWARD_LAUNCH)
         return grad_points.sum(0) if grad_points is not None else None, grad_table, None, None
+
+
+def block_shape(layout: GridLayout) -> dict[str, int]:
+    width = triton.next_power_of_2(layout.features)
+    return {"DIMENSIONS": layout.dimensions, "FEATURES": layout.features, "WIDTH": width}
 
 
 @lru_cache(maxsize=64)
@@ -106,6 +110,16 @@ def find_cell(coordinate, cells):
 
 
 @triton.jit
+def entry_mask(inside, feature, FEATURES: tl.constexpr, WIDTH: tl.constexpr):
+    """Which elements of a block of entries exist. Kept free of `feature` where it can, so that access is vectorised."""
+    if FEATURES == WIDTH:
+        mask = inside[:, None]
+    else:
+        mask = inside[:, None] & (feature < FEATURES)
+    return mask
+
+
+@triton.jit
 def corner_row(x, y, z, first_row, mask):
     """Table row of a node, given its coordinates times the level's factors."""
     index = tl.where(mask != 0, (x ^ y ^ z) & mask, x + y + z)
@@ -115,12 +129,12 @@ def corner_row(x, y, z, first_row, mask):
 @triton.jit
 def forward_kernel(
     points, table, levels_table, output, count, levels,
-    DIMENSIONS: tl.constexpr, FEATURES: tl.constexpr, BLOCK: tl.constexpr,
+    DIMENSIONS: tl.constexpr, FEATURES: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     level = tl.program_id(1)
-    feature = tl.arange(0, FEATURES)[None, :]
-    inside = (index < count)[:, None]
+    feature = tl.arange(0, WIDTH)[None, :]
+    inside = entry_mask(index < count, feature, FEATURES, WIDTH)
     info = levels_table + level * 8
     factor_y, factor_z = tl.load(info + 3), tl.load(info + 4)
     first_row, mask = tl.load(info + 5), tl.load(info + 6)
@@ -131,7 +145,7 @@ def forward_kernel(
     if DIMENSIONS == 3:
         cell_z, z = find_cell(load_coordinate(points, index, 2, count, DIMENSIONS), tl.load(info + 2))
 
-    total = tl.zeros([BLOCK, FEATURES], tl.float32)
+    total = tl.zeros([BLOCK, WIDTH], tl.float32)
     for far in tl.static_range(DIMENSIONS - 1):
         for down in tl.static_range(2):
             for right in tl.static_range(2):
@@ -172,14 +186,15 @@ def same_cell(points, index, count, cell_x, cell_y, cell_z, info, DIMENSIONS: tl
 @triton.jit
 def backward_kernel(
     points, table, levels_table, grad_output, grad_points, grad_table, count, levels,
-    DIMENSIONS: tl.constexpr, FEATURES: tl.constexpr, NEEDS_POINTS: tl.constexpr, NEEDS_TABLE: tl.constexpr,
-    BLOCK: tl.constexpr,
+    DIMENSIONS: tl.constexpr, FEATURES: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+    NEEDS_POINTS: tl.constexpr, NEEDS_TABLE: tl.constexpr,
 ):  # fmt: skip
     lane = tl.arange(0, BLOCK)
     index = tl.program_id(0) * BLOCK + lane
     level = tl.program_id(1)
-    feature = tl.arange(0, FEATURES)[None, :]
+    feature = tl.arange(0, WIDTH)[None, :]
     inside = index < count
+    fits = entry_mask(inside, feature, FEATURES, WIDTH)
     info = levels_table + level * 8
     cells_x, cells_y, cells_z = tl.load(info), tl.load(info + 1), tl.load(info + 2)
     factor_y, factor_z = tl.load(info + 3), tl.load(info + 4)
@@ -195,13 +210,13 @@ def backward_kernel(
         point_z = load_coordinate(points, index, 2, count, DIMENSIONS)
         cell_z, z = find_cell(point_z, cells_z)
     place = (index[:, None].to(tl.int64) * levels + level) * FEATURES + feature
-    grad = tl.load(grad_output + place, mask=inside[:, None], other=0.0).to(tl.float32)
+    grad = tl.load(grad_output + place, mask=fits, other=0.0).to(tl.float32)
 
     if NEEDS_TABLE:
         run_starts = (lane == 0) | ~same_cell(points, index - 1, count, cell_x, cell_y, cell_z, info, DIMENSIONS)
         run_ends = (lane == BLOCK - 1) | ~same_cell(points, index + 1, count, cell_x, cell_y, cell_z, info, DIMENSIONS)
-        starts = tl.broadcast_to(run_starts[:, None], [BLOCK, FEATURES]).to(tl.int32)
-        adds = (run_ends & inside)[:, None]
+        starts = tl.broadcast_to(run_starts[:, None], [BLOCK, WIDTH]).to(tl.int32)
+        adds = fits & run_ends[:, None]
         for far in tl.static_range(DIMENSIONS - 1):
             far_grad = grad * (z if far else 1 - z)[:, None]
             high, low = far_grad * (1 - y)[:, None], far_grad * y[:, None]
@@ -226,9 +241,13 @@ def backward_kernel(
                 for right in tl.static_range(2):
                     row_y, row_z = (cell_y + down) * factor_y, (cell_z + far) * factor_z
                     row = corner_row(cell_x + right, row_y, row_z, first_row, mask)
-                    entry = tl.load(table + row[:, None] * FEATURES + feature, mask=inside[:, None], other=0.0)
+                    entry = tl.load(table + row[:, None] * FEATURES + feature, mask=fits, other=0.0)
                     change = tl.sum(entry * grad, 1)
-                    weight_x, weight_y, weight_z = (x if right else 1 - x), (y if down else 1 - y), (z if far else 1 - z)
+                    weight_x, weight_y, weight_z = (
+                        (x if right else 1 - x),
+                        (y if down else 1 - y),
+                        (z if far else 1 - z),
+                    )
                     slope_x += change * weight_y * weight_z * (2 * right - 1)
                     slope_y += change * weight_x * weight_z * (2 * down - 1)
                     slope_z += change * weight_x * weight_y * (2 * far - 1)
