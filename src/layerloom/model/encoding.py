@@ -1,5 +1,7 @@
 """Learnable functions over space and time: a grid that is read directly, and a grid read through a small network."""
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -8,7 +10,9 @@ from layerloom.kernels.dispatch import hash_encode
 from layerloom.kernels.reference import GridLayout
 
 
-def grid_resolutions(extents: tuple[float, ...], coarsest: tuple[float, ...], finest: tuple[float, ...], levels: int):
+def grid_resolutions(
+    extents: tuple[float, ...], coarsest: tuple[float, ...], finest: tuple[float, ...], levels: int
+) -> tuple[tuple[int, ...], ...]:
     """Cells per axis for `levels` levels whose cell size shrinks geometrically, coarse to fine.
 
     `extents` are the lengths of the axes, `coarsest` and `finest` the cell sizes, in the same units axis by axis
@@ -47,7 +51,7 @@ class EncodedNetwork(nn.Module):
         self.table = nn.Parameter(torch.empty(layout.offsets[-1], layout.features).uniform_(-1e-2, 1e-2))
         widths = [layout.output_features] + [hidden] * hidden_layers
         modules: list[nn.Module] = []
-        for width_in, width_out in zip(widths[:-1], widths[1:], strict=True):
+        for width_in, width_out in pairwise(widths):
             modules += [nn.Linear(width_in, width_out), nn.ReLU()]
         self.network = nn.Sequential(*modules, nn.Linear(widths[-1], outputs))
 

@@ -96,16 +96,17 @@ class Layer(nn.Module):
         # Per frame: a shift and a linear part about the canvas centre, both in texels at the canvas' border.
         self.affine = nn.Parameter(torch.zeros(frames, 2, 3))
 
-        def space_time(extent: Size, cells: tuple[float, float], cells_frames: tuple[float, float], levels: int):
-            spans = [min(c, float(frames)) for c in cells_frames]
-            return grid_resolutions(
-                (*extent, frames), (cells[0], cells[0], spans[0]), (cells[1], cells[1], spans[1]), levels
-            )
+        def space_time(
+            extent: Size, cells: tuple[float, float], cells_frames: tuple[float, float], levels: int
+        ) -> tuple[tuple[int, ...], ...]:
+            coarse, fine = (min(cell, float(frames)) for cell in cells_frames)
+            spans = (float(extent[0]), float(extent[1]), float(frames))
+            return grid_resolutions(spans, (cells[0], cells[0], coarse), (cells[1], cells[1], fine), levels)
 
         mapping_grid = space_time(size, s.mapping_cells_pixels, s.mapping_cells_frames, s.mapping_levels)
         self.offset = Lattice(GridLayout(mapping_grid, s.texture_entries, 2))
         coarse, fine = s.texture_cells_texels
-        texture_grid = grid_resolutions(canvas, (coarse, coarse), (fine, fine), s.texture_levels)
+        texture_grid = grid_resolutions((float(canvas[0]), float(canvas[1])), (coarse, coarse), (fine, fine), s.texture_levels)
         self.texture_network = EncodedNetwork(
             GridLayout(texture_grid, s.texture_entries), s.texture_hidden, s.texture_hidden_layers, 3
         )

@@ -118,7 +118,7 @@ def residual(e: Evaluation) -> Float[Tensor, ""]:
 
 
 def residual_consistency(e: Evaluation) -> Float[Tensor, ""]:
-    """(1 − Pearson correlation of R unseen with R seen) + 16 · variance of R unseen (hashing-nvd, residual consistency).
+    """(1 − Pearson correlation of R unseen with R seen) + 16 · variance of R unseen (hashing-nvd, consistency).
 
     Per colour channel over 3×3 texel patches, at a time when the patch is out of the frame: there lighting must stay
     plausible, that is like what was seen, and flat.

@@ -67,7 +67,9 @@ def _support(coverage: UInt8[np.ndarray, "h w"], trust: UInt8[np.ndarray, "h w"]
 class Sampler:
     """Holds the clip on the device and draws batches there, without ever waiting for the host."""
 
-    def __init__(self, clip: Clip, support: UInt8[np.ndarray, "objects t h w"], tiles: int, object_share: float) -> None:
+    def __init__(
+        self, clip: Clip, support: UInt8[np.ndarray, "objects t h w"], tiles: int, object_share: float
+    ) -> None:
         frames, height, width, _ = clip.frames.shape
         self.size, self.frame_count, self.tiles = (width, height), frames, tiles
         self.frames = torch.from_numpy(clip.frames)
@@ -76,8 +78,9 @@ class Sampler:
         self.steps = torch.tensor([field.step for field in clip.flow])
         self.flow_size = clip.flow[0].size
         self.flow, self.confidence = _stack_flow(clip)
-        tile_kinds = _tiles_with_objects(support, frames, (width, height))
-        self.object_tiles, self.background_tiles = (torch.from_numpy(np.argwhere(kind)) for kind in (tile_kinds, ~tile_kinds))
+        with_objects = _tiles_with_objects(support, frames, (width, height))
+        self.object_tiles = torch.from_numpy(np.argwhere(with_objects))
+        self.background_tiles = torch.from_numpy(np.argwhere(~with_objects))
         count = round(tiles * object_share) if len(self.background_tiles) else tiles
         self.counts = (count if len(self.object_tiles) else 0, tiles - count if len(self.object_tiles) else tiles)
 

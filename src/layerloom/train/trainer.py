@@ -49,9 +49,9 @@ class Trainer:
         start = alpha_start(clip.masks)
         self.field = _make_field(clip, self.canvases, start, settings).to(device)
         self.sampler = Sampler(clip, start, settings.tiles, settings.object_share).to(device)
-        self.inverse_motion = torch.linalg.inv(
-            torch.from_numpy(np.stack([canvas.motion for canvas in self.canvases]))
-        ).float().to(device)
+        self.inverse_motion = (
+            torch.linalg.inv(torch.from_numpy(np.stack([canvas.motion for canvas in self.canvases]))).float().to(device)
+        )
         self.optimiser = _make_optimiser(self.field, settings.rates, device)
         self.base_rates = [float(group["lr"]) for group in self.optimiser.param_groups]
         self.step = 0
@@ -78,7 +78,8 @@ class Trainer:
             tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
         temporary = path.with_suffix(".tmp")
         contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        save_file(contiguous, temporary, {"step": str(self.step), "history": json.dumps([asdict(p) for p in self.history])})
+        history = json.dumps([asdict(progress) for progress in self.history])
+        save_file(contiguous, temporary, {"step": str(self.step), "history": history})
         temporary.replace(path)
 
     def load(self, path: Path) -> None:
@@ -186,7 +187,7 @@ class Trainer:
     def _patches(
         self, index: int, batch: Batch, uv: Float[Tensor, "n k 2"]
     ) -> tuple[Float[Tensor, "m 9 3"], Float[Tensor, "m 9 3"], Float[Tensor, " m"]]:
-        """Lighting of 3×3 texel patches when seen, and at a random time; weight 1 where they are out of the frame then."""
+        """Lighting of 3×3 texel patches when seen, and at a random time; weight 1 if they are out of the frame then."""
         layer = self.field.layer(index)
         frame = batch.frame[:PATCH_TILES]
         around = torch.arange(-1, 2, device=self.device, dtype=torch.float32)
@@ -206,9 +207,7 @@ class Trainer:
         return progress
 
 
-def _make_field(
-    clip: Clip, canvases: tuple[Canvas, ...], start: np.ndarray, settings: TrainSettings
-) -> LayeredField:
+def _make_field(clip: Clip, canvases: tuple[Canvas, ...], start: np.ndarray, settings: TrainSettings) -> LayeredField:
     sizes: tuple[Size, ...] = tuple(canvas.size for canvas in canvases)
     motion = torch.from_numpy(np.stack([canvas.motion for canvas in canvases])).float()
     return LayeredField(clip.size, len(clip.frames), sizes, motion, torch.from_numpy(start), settings.field)

@@ -1,0 +1,287 @@
+"""LayeredField to baked maps: what the editing half needs, at the source's own scale.
+
+The networks learn at training size; canvases are baked at the source's scale. uv and lighting are smooth, so small
+grids hold them. The texture is then solved against the source frames: with uv, alpha and lighting fixed, colour is
+linear in the texels, and a few steps of a preconditioned gradient descent bring the source's own detail into them.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from jaxtyping import Float
+from torch import Tensor
+
+from layerloom.clip import Clip
+from layerloom.conventions import Size, long_edge, pixel_centres, rescale_positions
+from layerloom.model.layers import LayeredField, composite_alpha
+from layerloom.project import BakedLayer
+
+UV_TOLERANCE_TEXELS = 0.02
+UV_NODE_SPACINGS_PIXELS = (16, 8, 4, 2)
+LIGHT_NODES_PER_CANVAS = 96
+SOLVE_ROUNDS = 4
+OUTLIER_LEVEL = 0.15
+"""A residual this large (of full scale) counts half in the texture: passers-by should not be burnt in."""
+PRIOR_WEIGHT = 0.1
+"""How many fully covered pixels the network's own colour counts for."""
+UNSEEN_WEIGHT = 1e-3
+"""Frames that do not see a texel count this much towards its mean light, so that it is defined everywhere."""
+LIGHT_STRIDE = 4
+POINTS_AT_ONCE = 2**18
+
+SourceFrames = Callable[[], Iterator[np.ndarray]]
+
+
+@dataclass
+class _Maps:
+    """One layer while it is baked, on the device. Texel units are those of the source-scale canvas."""
+
+    canvas: Size
+    affine: Float[Tensor, "t 2 3"]
+    offset: Float[Tensor, "t gh gw 2"]
+    lighting: Float[Tensor, "t lh lw 3"]
+    texture: Float[Tensor, "3 ch cw"]
+    seen: Float[Tensor, "ch cw"]
+
+    def uv(self, frame: int, size: Size) -> Float[Tensor, "h w 2"]:
+        """Texel positions at the pixel centres of a frame of source size."""
+        xy = torch.from_numpy(pixel_centres(size)).to(self.affine)
+        grid = 2 * rescale_positions(xy, size, (1, 1)) - 1
+        offset = functional.grid_sample(
+            self.offset[frame].permute(2, 0, 1)[None], grid[None], align_corners=True, padding_mode="border"
+        )
+        return xy @ self.affine[frame, :, :2].T + self.affine[frame, :, 2] + offset[0].permute(1, 2, 0)
+
+    def light(self, frame: int, uv: Float[Tensor, "h w 2"]) -> Float[Tensor, "3 h w"]:
+        grid = 2 * rescale_positions(uv, self.canvas, (1, 1)) - 1
+        nodes = self.lighting[frame].permute(2, 0, 1)[None]
+        return functional.grid_sample(nodes, grid[None], align_corners=True, padding_mode="border")[0]
+
+    def look_up(self, uv: Float[Tensor, "h w 2"]) -> Float[Tensor, "3 h w"]:
+        """The texture, bilinear between texel centres."""
+        grid = 2 * rescale_positions(uv, self.canvas, (1, 1)) - 1
+        return functional.grid_sample(self.texture[None], grid[None], align_corners=False, padding_mode="border")[0]
+
+
+@torch.no_grad()
+def bake(
+    field: LayeredField, clip: Clip, source_frames: SourceFrames, device: torch.device
+) -> tuple[tuple[BakedLayer, ...], list[float]]:
+    """All layers of a trained field, and each frame's PSNR in dB as they explain it.
+
+    `source_frames()` starts reading the clip's frames anew, at source size.
+    """
+    own_alpha = _bake_alpha(field, device)
+    maps = [_bake_maps(field, index, clip.source.size, device) for index in range(len(field.layers))]
+    psnr = _solve_textures(maps, own_alpha, source_frames, clip.source.size)
+    _normalise_lighting(maps, own_alpha, clip.source.size)
+    layers = tuple(
+        _finish(layer_maps, name, own_alpha[index] if index < len(own_alpha) else None)
+        for index, (name, layer_maps) in enumerate(zip(clip.layer_names, maps, strict=True))
+    )
+    return layers, psnr
+
+
+def _bake_alpha(field: LayeredField, device: torch.device) -> Float[Tensor, "objects t h w"]:
+    """Own coverages at the training size's pixel centres."""
+    width, height = field.size
+    xy = torch.from_numpy(pixel_centres(field.size)).to(device).view(1, -1, 2)
+    planes: list[Tensor] = []
+    for t in range(field.frames):
+        frame = torch.tensor([t], device=device)
+        parts = [field.own_alpha(part, frame) for part in xy.split(POINTS_AT_ONCE, 1)]
+        planes.append(torch.cat(parts, 2).view(-1, height, width))
+    return torch.stack(planes, 1)
+
+
+def _bake_maps(field: LayeredField, index: int, source_size: Size, device: torch.device) -> _Maps:
+    layer = field.layer(index)
+    scale = long_edge(source_size) / long_edge(field.size)
+    canvas = round(layer.canvas[0] * scale), round(layer.canvas[1] * scale)
+    affine, offset = _bake_uv(field, index, source_size, canvas, device)
+    lighting = _bake_lighting(field, index, device)
+    texels = rescale_positions(torch.from_numpy(pixel_centres(canvas)).to(device), canvas, layer.canvas)
+    rows = max(1, POINTS_AT_ONCE // canvas[0])
+    colour = torch.cat([layer.texture(part.reshape(1, -1, 2))[0] for part in texels.split(rows)])
+    texture = colour.view(canvas[1], canvas[0], 3).permute(2, 0, 1).contiguous()
+    return _Maps(canvas, affine, offset, lighting, texture, torch.zeros_like(texture[0]))
+
+
+def _bake_uv(
+    field: LayeredField, index: int, source_size: Size, canvas: Size, device: torch.device
+) -> tuple[Float[Tensor, "t 2 3"], Float[Tensor, "t gh gw 2"]]:
+    """Affine part and offset grid, the coarsest one that stays within the tolerance at random pixels of every frame."""
+    layer = field.layer(index)
+    everything = torch.arange(field.frames, device=device)
+
+    def texels(xy_source: Float[Tensor, "k 2"]) -> Float[Tensor, "t k 2"]:
+        xy = rescale_positions(xy_source, source_size, field.size)
+        uv = torch.cat([layer.mapping(xy[None], frame[None])[0] for frame in everything])
+        return rescale_positions(uv, layer.canvas, canvas)
+
+    generator = torch.Generator().manual_seed(0)
+    probes = torch.rand(2000, 2, generator=generator).to(device) * torch.tensor(source_size, device=device)
+    exact = texels(probes)
+    affine = _fit_affine(probes, exact)
+    offset = torch.zeros(0, device=device)
+    for spacing in UV_NODE_SPACINGS_PIXELS:
+        columns, rows = (max(2, round(side / spacing) + 1) for side in field.size)
+        x = torch.linspace(0, source_size[0], columns, device=device)
+        y = torch.linspace(0, source_size[1], rows, device=device)
+        nodes = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).view(-1, 2)
+        offset = (texels(nodes) - _apply_affine(affine, nodes)).view(field.frames, rows, columns, 2)
+        grid = (2 * rescale_positions(probes, source_size, (1, 1)) - 1).expand(field.frames, 1, -1, 2)
+        between = functional.grid_sample(offset.permute(0, 3, 1, 2), grid, align_corners=True)
+        error = (_apply_affine(affine, probes) + between[:, :, 0].transpose(1, 2) - exact).norm(dim=-1)
+        if error.quantile(0.99) < UV_TOLERANCE_TEXELS:
+            break
+    return affine, offset
+
+
+def _fit_affine(xy: Float[Tensor, "k 2"], uv: Float[Tensor, "t k 2"]) -> Float[Tensor, "t 2 3"]:
+    ones = torch.cat([xy, torch.ones_like(xy[:, :1])], 1).double()
+    normal = ones.T @ ones
+    return torch.linalg.solve(normal, ones.T @ uv.double()).transpose(1, 2).float()
+
+
+def _apply_affine(affine: Float[Tensor, "t 2 3"], xy: Float[Tensor, "k 2"]) -> Float[Tensor, "t k 2"]:
+    return xy @ affine[..., :2].transpose(1, 2) + affine[:, None, :, 2]
+
+
+def _bake_lighting(field: LayeredField, index: int, device: torch.device) -> Float[Tensor, "t lh lw 3"]:
+    layer = field.layer(index)
+    spacing = long_edge(layer.canvas) / LIGHT_NODES_PER_CANVAS
+    columns, rows = (max(2, round(side / spacing) + 1) for side in layer.canvas)
+    x = torch.linspace(0, layer.canvas[0], columns, device=device)
+    y = torch.linspace(0, layer.canvas[1], rows, device=device)
+    nodes = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).view(1, -1, 2)
+    frames = torch.arange(field.frames, device=device)
+    return torch.cat([layer.lighting(nodes, frame[None]).view(1, rows, columns, 3) for frame in frames])
+
+
+def _solve_textures(
+    maps: list[_Maps], own_alpha: Float[Tensor, "objects t h w"], source_frames: SourceFrames, size: Size
+) -> list[float]:
+    """Least squares in the texels: T ← T + splat(α R w e) / (splat(α² R² w) + prior), e the residual of the frame.
+
+    Bilinear splatting is the adjoint of the look-up, and the divisor the diagonal of the normal matrix (Jacobi's
+    preconditioner), so each round lowers the residual. w = 1 / (1 + (e / outlier level)²)² is the Geman–McClure
+    weight. Returns each frame's PSNR in dB after the last round.
+    """
+    for _ in range(SOLVE_ROUNDS):
+        changes = [torch.zeros(4, layer.texture[0].numel(), device=own_alpha.device) for layer in maps]
+        seen = [torch.zeros(1, layer.texture[0].numel(), device=own_alpha.device) for layer in maps]
+        for frame in _explain(maps, own_alpha, source_frames, size):
+            trust = 1 / (1 + (frame.error.abs().amax(0) / OUTLIER_LEVEL).square()).square()
+            for layer, uv, alpha, light, change, weight in zip(
+                maps, frame.uv, frame.alpha, frame.light, changes, seen, strict=True
+            ):
+                # One divisor for three channels: the largest light of the three keeps the step a descent.
+                strength = alpha * trust * light
+                values = torch.cat([strength * frame.error, (strength * alpha * light).amax(0)[None]])
+                _splat(values, uv, layer.canvas, change)
+                _splat(alpha[None], uv, layer.canvas, weight)
+        for layer, change, weight in zip(maps, changes, seen, strict=True):
+            step = change[:3] / (change[3:] + PRIOR_WEIGHT)
+            layer.texture = (layer.texture + step.view_as(layer.texture)).clamp(0, 1)
+            layer.seen = weight.view_as(layer.seen)
+    squared = torch.stack([f.error.square().mean() for f in _explain(maps, own_alpha, source_frames, size)])
+    return (-10 * squared.clamp(min=1e-10).log10()).tolist()
+
+
+@dataclass(frozen=True)
+class _Explained:
+    """A source frame as the maps explain it; error = source − Σ α R T. Leading axis: layer."""
+
+    uv: list[Float[Tensor, "h w 2"]]
+    alpha: Float[Tensor, "layers h w"]
+    light: list[Float[Tensor, "3 h w"]]
+    error: Float[Tensor, "3 h w"]
+
+
+def _explain(
+    maps: list[_Maps], own_alpha: Float[Tensor, "objects t h w"], source_frames: SourceFrames, size: Size
+) -> Iterator[_Explained]:
+    for t, image in enumerate(source_frames()):
+        colour = torch.from_numpy(image).to(own_alpha.device).permute(2, 0, 1).float() / np.iinfo(image.dtype).max
+        alpha = _frame_alphas(own_alpha[:, t], size)
+        uv = [layer.uv(t, size) for layer in maps]
+        light = [layer.light(t, position) for layer, position in zip(maps, uv, strict=True)]
+        shown = [layer.look_up(position) for layer, position in zip(maps, uv, strict=True)]
+        for layer_alpha, layer_light, layer_colour in zip(alpha, light, shown, strict=True):
+            colour = colour - layer_alpha * layer_light * layer_colour
+        yield _Explained(uv, alpha, light, colour)
+
+
+def _frame_alphas(own: Float[Tensor, "objects h w"], size: Size) -> Float[Tensor, "layers H W"]:
+    if not len(own):
+        return own.new_ones(1, size[1], size[0])
+    large = functional.interpolate(own[None], (size[1], size[0]), mode="bilinear", align_corners=False)[0]
+    return composite_alpha(large)
+
+
+def _splat(
+    values: Float[Tensor, "c h w"], uv: Float[Tensor, "h w 2"], canvas: Size, into: Float[Tensor, "c texels"]
+) -> None:
+    """Add values to the four texels around each position, in bilinear shares; what falls off the canvas is dropped."""
+    position = uv.view(-1, 2) - 0.5
+    corner = position.floor()
+    fraction = position - corner
+    flat = values.reshape(len(values), -1)
+    for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        column, row = corner[:, 0] + dx, corner[:, 1] + dy
+        inside = (column >= 0) & (column < canvas[0]) & (row >= 0) & (row < canvas[1])
+        share = (fraction[:, 0] if dx else 1 - fraction[:, 0]) * (fraction[:, 1] if dy else 1 - fraction[:, 1])
+        index = (row * canvas[0] + column).where(inside, 0).long()
+        into.index_add_(1, index, flat * (share * inside))
+
+
+def _normalise_lighting(maps: list[_Maps], own_alpha: Float[Tensor, "objects t h w"], size: Size) -> None:
+    """Settle the free scale between texture and lighting: each texel's mean light over the frames that see it is 1."""
+    device = own_alpha.device
+    sums = [torch.zeros(6, layer.lighting[0, ..., 0].numel(), device=device) for layer in maps]
+    for t in range(len(maps[0].lighting)):
+        alpha = _frame_alphas(own_alpha[:, t], size)
+        for layer, total, visible in zip(maps, sums, alpha, strict=True):
+            rows, columns = layer.lighting.shape[1:3]
+            uv = layer.uv(t, size)[::LIGHT_STRIDE, ::LIGHT_STRIDE]
+            on_nodes = rescale_positions(uv, layer.canvas, (columns - 1, rows - 1)) + 0.5
+            weight = torch.zeros(1, total.shape[1], device=device)
+            _splat(visible[None, ::LIGHT_STRIDE, ::LIGHT_STRIDE], on_nodes, (columns, rows), weight)
+            light = layer.lighting[t].view(-1, 3).T
+            total += torch.cat([light * (weight + UNSEEN_WEIGHT), (weight + UNSEEN_WEIGHT).expand(3, -1)])
+    for layer, total in zip(maps, sums, strict=True):
+        mean = (total[:3] / total[3:]).view(3, *layer.lighting.shape[1:3])
+        layer.lighting = layer.lighting / mean.permute(1, 2, 0)
+        width, height = layer.canvas
+        on_texels = functional.interpolate(mean[None], (height, width), mode="bilinear", align_corners=True)[0]
+        layer.texture = (layer.texture * on_texels).clamp(0, 1)
+
+
+def _finish(maps: _Maps, name: str, alpha: Float[Tensor, "t h w"] | None) -> BakedLayer:
+    """Fill what was never seen, and hand over to the CPU."""
+    sureness = 1 - torch.exp(-2 * maps.seen)
+    texture = torch.cat([_fill_unseen(maps.texture, sureness), sureness[None]]).permute(1, 2, 0)
+    return BakedLayer(
+        name=name,
+        kind="background" if alpha is None else "object",
+        texture=texture.contiguous().cpu().numpy(),
+        alpha=None if alpha is None else (alpha * 255).round().to(torch.uint8).cpu().numpy(),
+        uv_affine=maps.affine.double().cpu().numpy(),
+        uv_offset=maps.offset.cpu().numpy(),
+        lighting=maps.lighting.half().cpu().numpy(),
+    )
+
+
+def _fill_unseen(colour: Float[Tensor, "3 h w"], sureness: Float[Tensor, "h w"]) -> Float[Tensor, "3 h w"]:
+    """Continue seen colours smoothly into what no frame saw (pull–push: Gortler et al. 1996, "The Lumigraph")."""
+    if min(sureness.shape) < 2:
+        return colour
+    pulled = functional.avg_pool2d(torch.cat([colour * sureness, sureness[None]])[None], 2, ceil_mode=True)[0]
+    weight = pulled[3]
+    coarse = _fill_unseen(pulled[:3] / weight.clamp(min=1e-6), (4 * weight).clamp(max=1))
+    pushed = functional.interpolate(coarse[None], sureness.shape, mode="bilinear", align_corners=False)[0]
+    return colour * sureness + pushed * (1 - sureness)

@@ -1,0 +1,272 @@
+"""The two verbs: `prepare` turns footage into a Clip, `decompose` turns a Clip into a Project."""
+
+import json
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from layerloom import media
+from layerloom.bake import bake
+from layerloom.clip import Clip, Masks, SourceReference
+from layerloom.conventions import Size, fit_long_edge
+from layerloom.errors import UserError
+from layerloom.kernels.dispatch import kernel_report
+from layerloom.prepare.discover import discover_masks
+from layerloom.prepare.flow import compute_flow
+from layerloom.prepare.masks import complete_masks, load_masks
+from layerloom.prepare.motion import estimate_motion
+from layerloom.project import Project
+from layerloom.train.config import Quality, TrainSettings, settings_for
+from layerloom.train.trainer import Progress, Trainer
+
+FLOW_STEPS = (1, 2, 4, 8)
+CHECKPOINT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """A sign of life from a long step. `done` is the stage's share in [0, 1]; `message` is worth a line of its own."""
+
+    stage: str
+    done: float
+    seconds_left: float | None = None
+    psnr: float | None = None
+    message: str | None = None
+
+
+OnReport = Callable[[Report], None]
+"""Called several times a second. It may raise to stop the work (as ctrl-C does)."""
+
+
+def choose_device(name: str) -> torch.device:
+    """"auto", "cpu" or "cuda" to a device. UserError when there is no such device here."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device '{name}': allowed are auto, cpu, cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("device 'cuda': PyTorch finds no CUDA GPU here; allowed are auto, cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def default_long_edge(quality: Quality, device: torch.device) -> int:
+    """Training size: what is learned in minutes on a CPU; the footage's own size, up to 1080p, on a GPU."""
+    if device.type == "cpu":
+        return {"draft": 384, "standard": 640, "fine": 960}[quality]
+    return {"draft": 960, "standard": 1920, "fine": 4096}[quality]
+
+
+def prepare(
+    footage: Path,
+    *,
+    masks: Path | None = None,
+    frames: tuple[int | None, int | None] = (None, None),
+    long_edge: int = 640,
+    flow: str | Path = "dis",
+    flow_weights: Path | None = None,
+    device: torch.device,
+    on_report: OnReport = lambda report: None,
+) -> Clip:
+    """Read footage (a video file or a folder of images) and find flow, masks and motion.
+
+    `masks` as `load_masks` takes them; None finds moving objects. `frames` = (first, end), half-open, of the source.
+    `flow` is "dis", "raft" (with `flow_weights`) or a folder of flow files. UserError for input that will not do.
+    """
+    info = media.probe(footage)
+    media.check_several_frames(info)
+    used = _frame_range(info, frames)
+    size = fit_long_edge(info.size, long_edge)
+    _check_memory(len(used), size, info.path)
+    images = _read_frames(info.path, used, size, on_report)
+    start = info.timestamps[used.start]
+    source = SourceReference(
+        path=info.path.resolve(),
+        fingerprint=info.fingerprint,
+        size=info.size,
+        first_frame=used.start,
+        frames=len(used),
+        fps=info.fps,
+        timestamps=tuple(stamp - start for stamp in info.timestamps[used.start : used.stop]),
+    )
+    given = load_masks(masks, used, size, info.frames) if masks is not None else None
+    fields = compute_flow(
+        images,
+        FLOW_STEPS,
+        flow,
+        flow_weights,
+        device.type,
+        progress=lambda done: on_report(Report("flow", done)),
+        first_frame=used.start,
+    )
+    on_report(Report("masks", 0.0))
+    found = discover_masks(images, fields) if given is None else given
+    if not found.names:
+        on_report(Report("masks", 1.0, message="nothing moves against the camera: one background layer"))
+    found = complete_masks(found, fields)
+    on_report(Report("motion", 0.0))
+    return Clip(images, found, fields, estimate_motion(fields, found), source)
+
+
+def decompose(
+    clip: Clip,
+    out: Path,
+    *,
+    quality: Quality = "standard",
+    device: torch.device,
+    seed: int = 0,
+    resume: bool = False,
+    settings: TrainSettings | None = None,
+    provenance: dict[str, Any] | None = None,
+    on_report: OnReport = lambda report: None,
+) -> Project:
+    """Learn the clip's layers and store them at `out`, complete or not at all.
+
+    Interrupted, it leaves `out`.partial, from which `resume=True` goes on. UserError where `out` exists, or where
+    there is nothing to resume.
+    """
+    check_new_project(out)
+    settings = settings or settings_for(quality, device.type, seed)
+    partial = out.with_name(out.name + ".partial")
+    key = _resume_key(clip, settings)
+    if resume:
+        _check_resumable(partial, key)
+    started = time.perf_counter()
+    trainer = Trainer(clip, settings, device)
+    if resume:
+        trainer.load(partial / "checkpoint.safetensors")
+    _train(trainer, partial, key, on_report)
+    trained = time.perf_counter()
+    on_report(Report("bake", 0.0))
+    layers, psnr = bake(trainer.field, clip, lambda: _source_frames(clip), device)
+    weights = {name: value.cpu().numpy() for name, value in trainer.field.state_dict().items()}
+    project = Project.create(
+        out,
+        clip.source,
+        clip.size,
+        layers,
+        weights,
+        settings={"quality": quality, "device": device.type, **asdict(settings)},
+        provenance={**_provenance(device), **(provenance or {})},
+        figures={
+            "psnr": float(np.mean(psnr)),
+            "psnr_per_frame": psnr,
+            "train_seconds": trained - started,
+            "bake_seconds": time.perf_counter() - trained,
+            "history": [asdict(progress) for progress in trainer.history],
+        },
+    )
+    shutil.rmtree(partial, ignore_errors=True)
+    return project
+
+
+def check_new_project(out: Path) -> None:
+    """Raise UserError early if a project cannot be written to `out`."""
+    if out.exists():
+        raise UserError(f"{out}: exists already; remove it or choose another --out")
+    if not out.resolve().parent.is_dir():
+        raise UserError(f"{out.parent}: the output's folder does not exist")
+
+
+def _train(trainer: Trainer, partial: Path, key: str, on_report: OnReport) -> None:
+    """Run to the end; store a checkpoint every minute, and when stopped."""
+    stored = time.perf_counter()
+    begun, first = time.perf_counter(), trainer.step
+    try:
+        for progress in trainer.run():
+            on_report(_training_report(progress, begun, first))
+            if time.perf_counter() - stored > CHECKPOINT_SECONDS:
+                _store_checkpoint(trainer, partial, key)
+                stored = time.perf_counter()
+    except KeyboardInterrupt:
+        _store_checkpoint(trainer, partial, key)
+        raise
+
+
+def _training_report(progress: Progress, begun: float, first: int) -> Report:
+    seconds_a_step = (time.perf_counter() - begun) / max(progress.step - first, 1)
+    left = (progress.steps - progress.step) * seconds_a_step
+    return Report("train", progress.step / progress.steps, left, progress.psnr)
+
+
+def _store_checkpoint(trainer: Trainer, partial: Path, key: str) -> None:
+    partial.mkdir(exist_ok=True)
+    (partial / "settings.json").write_text(key, encoding="utf-8")
+    trainer.save(partial / "checkpoint.safetensors")
+
+
+def _resume_key(clip: Clip, settings: TrainSettings) -> str:
+    """What must be equal for a checkpoint to fit."""
+    source = clip.source
+    return json.dumps(
+        {
+            "fingerprint": source.fingerprint,
+            "frames": [source.first_frame, source.frames],
+            "size": clip.size,
+            "layers": clip.layer_names,
+            "settings": asdict(settings),
+        },
+        indent=1,
+    )
+
+
+def _check_resumable(partial: Path, key: str) -> None:
+    stored = partial / "settings.json"
+    if not stored.is_file() or not (partial / "checkpoint.safetensors").is_file():
+        raise UserError(f"{partial}: nothing to resume; start without --resume")
+    if stored.read_text(encoding="utf-8") != key:
+        raise UserError(f"{partial}: was begun with other footage or settings; repeat those, or start without --resume")
+
+
+def _frame_range(info: media.MediaInfo, frames: tuple[int | None, int | None]) -> range:
+    first, end = frames[0] or 0, info.frames if frames[1] is None else frames[1]
+    if not 0 <= first < end <= info.frames:
+        raise UserError(f"--frames {first}:{end}: {info.path} holds frames 0:{info.frames}")
+    if end - first < 2:
+        raise UserError(f"--frames {first}:{end}: at least 2 frames are needed")
+    return range(first, end)
+
+
+def _read_frames(path: Path, used: range, size: Size, on_report: OnReport) -> np.ndarray:
+    images = np.empty((len(used), size[1], size[0], 3), np.uint8)
+    for index, frame in enumerate(media.read_frames(path, used.start, used.stop, size)):
+        images[index] = frame if frame.dtype == np.uint8 else media.quantise(media.to_float(frame), 8)
+        on_report(Report("read", (index + 1) / len(used)))
+    return images
+
+
+def _source_frames(clip: Clip) -> Iterator[np.ndarray]:
+    """The clip's frames at source size; those in memory will do where they are that size and as deep."""
+    if clip.size == clip.source.size:
+        return iter(clip.frames)
+    first = clip.source.first_frame
+    return media.read_frames(clip.source.path, first, first + clip.source.frames)
+
+
+def _check_memory(frames: int, size: Size, path: Path) -> None:
+    """Frames, masks, alphas, flow both ways over four steps, and grids of both layers with Adam's moments."""
+    pixels = frames * size[0] * size[1]
+    needed = pixels * (3 + 6 + 8 * 5) + 2**30
+    available = psutil.virtual_memory().available
+    if needed > available:
+        raise UserError(
+            f"{path}: {frames} frames at {size[0]}x{size[1]} need about {needed / 2**30:.1f} GiB of memory, "
+            f"{available / 2**30:.1f} GiB are free; use --long-edge or --frames to take less"
+        )
+
+
+def _provenance(device: torch.device) -> dict[str, Any]:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "layerloom": version("layerloom"),
+        "torch": torch.__version__,
+        "device": name,
+        "kernels": kernel_report(),
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }

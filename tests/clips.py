@@ -1,0 +1,59 @@
+"""Small clips for tests of the learning half: synthetic footage with given masks, flow and motion taken from the truth."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from layerloom.clip import Clip, FlowField, Masks, SourceReference
+from layerloom.conventions import pixel_centres
+from layerloom.synthetic import SyntheticClip, make_clip
+
+
+def small_synthetic(objects: int = 1, size: tuple[int, int] = (72, 48), frames: int = 6) -> SyntheticClip:
+    return make_clip(size=size, frames=frames, objects=objects, seed=3)
+
+
+def clip_from_truth(truth: SyntheticClip) -> Clip:
+    """The Clip that perfect preparation would give: exact masks, DIS flow, affine motion fitted to the true uv."""
+    frames, height, width, _ = truth.frames.shape
+    masks = Masks(truth.names[:-1], truth.masks, _trust(truth.masks))
+    source = SourceReference(
+        Path("synthetic"),
+        "0",
+        (width, height),
+        0,
+        frames,
+        Fraction(24),
+        tuple(Fraction(t, 24) for t in range(frames)),
+    )
+    return Clip(truth.frames, masks, (_flow(truth.frames, 1), _flow(truth.frames, 2)), _motion(truth), source)
+
+
+def _trust(masks: np.ndarray) -> np.ndarray:
+    trust = np.full_like(masks, 255)
+    for index in np.ndindex(*masks.shape[:2]):
+        outline = cv2.morphologyEx(masks[index], cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+        trust[index][outline > 0] = 64
+    return trust
+
+
+def _flow(frames: np.ndarray, step: int) -> FlowField:
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+    estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    pairs = list(zip(grey[:-step], grey[step:], strict=True))
+    forward = np.stack([estimator.calc(a, b, None) for a, b in pairs])  # pyright: ignore
+    backward = np.stack([estimator.calc(b, a, None) for a, b in pairs])  # pyright: ignore
+    sure = np.full(forward.shape[:3], 255, np.uint8)
+    return FlowField(step, forward.astype(np.float16), backward.astype(np.float16), sure, sure)
+
+
+def _motion(truth: SyntheticClip) -> np.ndarray:
+    xy = pixel_centres(truth.size).reshape(-1, 2)
+    matrices = np.tile(np.eye(3), (*truth.alpha.shape[:2], 1, 1))
+    for layer, t in np.ndindex(*truth.alpha.shape[:2]):
+        seen = truth.alpha[layer, t].ravel() > 0.5
+        known = np.c_[xy[seen], np.ones(seen.sum())]
+        matrices[layer, t, :2] = np.linalg.lstsq(known, truth.uv[layer, t].reshape(-1, 2)[seen], rcond=None)[0].T
+    return matrices

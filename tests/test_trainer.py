@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from clips import clip_from_truth, small_synthetic
+from test_model import tiny_settings
+
+from layerloom.bake import bake
+from layerloom.train.config import TILE, TrainSettings, settings_for
+from layerloom.train.sampling import Sampler, alpha_start
+from layerloom.train.trainer import Trainer
+
+
+def sampler_of(objects: int = 1) -> tuple[Sampler, np.ndarray]:
+    clip = clip_from_truth(small_synthetic(objects, size=(200, 120)))
+    start = alpha_start(clip.masks)
+    return Sampler(clip, start, 64, 0.5), start
+
+
+def test_batches_show_what_the_clip_shows() -> None:
+    truth = small_synthetic(size=(200, 120))
+    clip = clip_from_truth(truth)
+    sampler = Sampler(clip, alpha_start(clip.masks), 64, 0.5)
+    for batch in sampler.draw():
+        row, column = batch.xy[..., 1].long(), batch.xy[..., 0].long()
+        seen = torch.from_numpy(clip.frames)[batch.frame[:, None], row, column].float() / 255
+        assert torch.equal(seen, batch.colour)
+        tile = batch.xy.view(-1, TILE, TILE, 2)
+        assert torch.equal(tile[:, :, 1:, 0] - tile[:, :, :-1, 0], torch.ones(len(tile), TILE, TILE - 1))
+        assert torch.equal(tile[:, 1:, :, 1] - tile[:, :-1, :, 1], torch.ones(len(tile), TILE - 1, TILE))
+
+
+def test_background_tiles_never_touch_an_objects_support() -> None:
+    sampler, start = sampler_of()
+    for _ in range(20):
+        for batch in sampler.draw():
+            if batch.background_only:
+                row, column = batch.xy[..., 1].long().numpy(), batch.xy[..., 0].long().numpy()
+                assert not start[:, batch.frame[:, None].numpy(), row, column].any()
+
+
+def test_partners_follow_the_flow_in_pixels_of_the_frame() -> None:
+    """A flow field of half the size that says "2 to the right": 4 pixels of the frame."""
+    import dataclasses
+
+    clip = clip_from_truth(small_synthetic(size=(200, 120)))
+    pairs = len(clip.frames) - 1
+    flow = np.zeros((pairs, 60, 100, 2), np.float16)
+    flow[..., 0] = 2
+    sure = np.full((pairs, 60, 100), 255, np.uint8)
+    field = dataclasses.replace(
+        clip.flow[0], forward=flow, backward=-flow, forward_confidence=sure, backward_confidence=sure
+    )
+    clip = dataclasses.replace(clip, flow=(field,))
+    for batch in Sampler(clip, alpha_start(clip.masks), 64, 0.5).draw():
+        exists = batch.partner_confidence[:, 0] > 0
+        step = (batch.partner_frame - batch.frame)[exists]
+        assert set(step.tolist()) <= {-1, 1}
+        source = batch.xy[:, [0]]
+        assert torch.allclose((batch.partner_xy[:, [0]] - source)[exists, 0, 0], 4.0 * step)
+
+
+def test_training_learns_the_clip_and_the_baked_maps_say_the_same() -> None:
+    torch.manual_seed(0)
+    truth = small_synthetic(size=(96, 64))
+    clip = clip_from_truth(truth)
+    settings = TrainSettings(150, 32, field=settings_for("draft", "cpu").field)
+    trainer = Trainer(clip, settings, torch.device("cpu"))
+    last = list(trainer.run())[-1]
+    assert last.psnr > 27
+    layers, psnr = bake(trainer.field, clip, lambda: iter(clip.frames), torch.device("cpu"))
+    assert [layer.name for layer in layers] == list(clip.layer_names)
+    assert np.mean(psnr) > 29
+    seen = layers[-1].texture[..., 3] > 0.9
+    assert 0.3 < seen.mean() < 1
+
+
+def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    clip = clip_from_truth(small_synthetic())
+    first = Trainer(clip, tiny_settings(steps=6), torch.device("cpu"))
+    list(first.run())
+    first.save(tmp_path / "checkpoint.safetensors")
+    second = Trainer(clip, tiny_settings(steps=8), torch.device("cpu"))
+    second.load(tmp_path / "checkpoint.safetensors")
+    assert second.step == 6
+    for a, b in zip(first.field.parameters(), second.field.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert list(second.run())[-1].step == 8
+
+
+def test_the_same_seed_gives_the_same_result() -> None:
+    clip = clip_from_truth(small_synthetic())
+    runs = [list(Trainer(clip, tiny_settings(), torch.device("cpu")).run())[-1].psnr for _ in range(2)]
+    assert runs[0] == pytest.approx(runs[1], abs=1e-3)
