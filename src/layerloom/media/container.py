@@ -15,6 +15,8 @@ from layerloom.errors import UserError
 
 @contextlib.contextmanager
 def open_container(path: Path) -> Generator[InputContainer]:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
     if path.stat().st_size == 0:
         raise UserError(f"{path}: the file is empty")
     try:

@@ -2,8 +2,9 @@
 
 import functools
 import hashlib
+import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,9 +13,8 @@ from typing import Literal
 import av
 import cv2
 import numpy as np
-from av.container import InputContainer
 from av.video import VideoFrame, VideoStream
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from av.video.reformatter import ColorRange, VideoReformatter
 from jaxtyping import Num, UInt8, UInt16
 
 from layerloom.conventions import Size
@@ -58,11 +58,34 @@ class _Pixels:
     """How decoded frames of one stream become upright, square RGB."""
 
     coded_size: Size
-    size: Size
+    square_size: Size
     bit_depth: Literal[8, 16]
-    matrix: Colorspace
+    matrix: int
     full_range: bool
     display_matrix: tuple[int, int, int, int]
+
+    @property
+    def turned(self) -> bool:
+        """Whether the display matrix swaps width and height."""
+        return abs(self.display_matrix[1]) > abs(self.display_matrix[0])
+
+    @property
+    def size(self) -> Size:
+        """Upright."""
+        width, height = self.square_size
+        return (height, width) if self.turned else (width, height)
+
+
+@dataclass(frozen=True)
+class _FrameTimes:
+    """Display times of all frames, rising, in ticks of `clock` seconds.
+
+    A stream without times of its own (a raw one, an AVI) gets one tick a frame, and decoded frames can only be counted.
+    """
+
+    pts: tuple[int, ...]
+    clock: Fraction
+    are_in_stream: bool
 
 
 def probe(path: str | Path) -> MediaInfo:
@@ -144,34 +167,30 @@ def _other_size(file: Path, size: Size, first: Path, first_size: Size) -> UserEr
 
 @functools.lru_cache(maxsize=16)
 def _probe_video(path: Path, stamp: tuple[int, int]) -> MediaInfo:
-    pts, time_base = _frame_pts(path, stamp)
+    times = _frame_times(path, stamp)
     pixels = _pixels(path, stamp)
     with open_container(path) as container:
         stream = video_stream(path, container)
         context = stream.codec_context
-        timestamps = tuple((value - pts[0]) * time_base for value in pts)
-        matrix = next(number for number, name in MATRICES.items() if name == pixels.matrix)
+        timestamps = tuple((pts - times.pts[0]) * times.clock for pts in times.pts)
         return MediaInfo(
             path=path,
             kind="video",
             size=pixels.size,
-            frames=len(pts),
-            fps=_frame_rate(stream, timestamps),
+            frames=len(timestamps),
+            fps=_frame_rate(stream),
             timestamps=timestamps,
             bit_depth=pixels.bit_depth,
             has_audio=bool(container.streams.audio),
             fingerprint=_file_fingerprint(path),
             codec=context.name,
             pixel_format=context.pix_fmt or "",
-            colour=Colour(matrix, pixels.full_range, context.color_primaries, context.color_trc),
+            colour=Colour(pixels.matrix, pixels.full_range, context.color_primaries, context.color_trc),
         )
 
 
-def _frame_rate(stream: VideoStream, timestamps: Sequence[Fraction]) -> Fraction:
-    rate = stream.average_rate or stream.guessed_rate
-    if rate:
-        return rate
-    return (len(timestamps) - 1) / timestamps[-1] if timestamps[-1] else IMAGE_FOLDER_FPS
+def _frame_rate(stream: VideoStream) -> Fraction:
+    return stream.average_rate or stream.guessed_rate or IMAGE_FOLDER_FPS
 
 
 def _file_fingerprint(path: Path) -> str:
@@ -191,54 +210,51 @@ def _stamp(file: Path) -> tuple[int, int]:
 
 
 @functools.lru_cache(maxsize=16)
-def _frame_pts(path: Path, stamp: tuple[int, int]) -> tuple[tuple[int, ...], Fraction]:
-    """Times of all frames that decoding shows, sorted, in units of the stream's time base; and that time base."""
+def _frame_times(path: Path, stamp: tuple[int, int]) -> _FrameTimes:
     with open_container(path) as container:
         stream = video_stream(path, container)
         first = first_frame(path, container, stream)
-        time_base = stream.time_base or Fraction(1, 90000)
+        clock = stream.time_base
+        rate = _frame_rate(stream)
+    packets = _packet_times(path)
+    if packets is None or clock is None or first.pts is None:
+        with open_container(path) as container:
+            count = sum(1 for _ in decoded_frames(container, video_stream(path, container)))
+        return _FrameTimes(tuple(range(count)), 1 / rate, are_in_stream=False)
     with open_container(path) as container:
         stream = video_stream(path, container)
-        # VP8 and MPEG-4 have packets without a picture; raw streams have packets without times.
-        if stream.codec_context.name in ("vp8", "mpeg4") or first.pts is None:
-            shown = [frame.pts for frame in decoded_frames(container, stream)]
-        else:
-            shown = _packet_times(path, container, stream)
-    if None in shown or first.pts is None:
-        step = 1 / (_rate_of(path) * time_base)
-        return tuple(round(index * step) for index in range(len(shown))), time_base
+        if stream.codec_context.name in ("vp8", "mpeg4"):  # they have packets without a picture
+            packets = [frame.pts for frame in decoded_frames(container, stream) if frame.pts is not None]
     # Frames before the first one shown lean on others that are not in the file.
-    return tuple(sorted({pts for pts in shown if pts is not None and pts >= first.pts})), time_base
+    return _FrameTimes(tuple(sorted({pts for pts in packets if pts >= first.pts})), clock, are_in_stream=True)
 
 
-def _rate_of(path: Path) -> Fraction:
-    with open_container(path) as container:
-        return _frame_rate(video_stream(path, container), [Fraction(0)])
+def _packet_times(path: Path) -> list[int] | None:
+    """Times of the video's packets, None where they have none, from a walk over the whole file.
 
-
-def _packet_times(path: Path, container: InputContainer, stream: VideoStream) -> list[int | None]:
-    """Times of the packets, from a walk over the whole file, which also shows whether its end is missing."""
+    The walk also shows whether the file's end is missing: MP4 and Matroska note at the front how much is to come.
+    """
     times: list[int | None] = []
     packets, end_seconds = 0, Fraction(0)
-    for packet in container.demux():
-        if packet.size == 0:
-            continue  # the flush at the end
-        if packet.pts is not None:
-            end_seconds = max(end_seconds, (packet.pts + (packet.duration or 0)) * packet.time_base)
-        if packet.stream.index != stream.index:
-            continue
-        packets += not packet.is_corrupt
-        if not packet.is_discard and not packet.is_corrupt:
-            times.append(packet.pts if packet.pts is not None else packet.dts)
-    promised_seconds = Fraction(container.duration or 0, av.time_base)
-    # Only these two formats note at the front how much is to come; others guess it from what is there.
-    if container.format.name.startswith("mov") and packets < stream.frames:
-        raise UserError(f"{path}: cut short; {packets} of {stream.frames} frames are there")
-    if container.format.name.startswith("matroska") and end_seconds + Fraction(1, 2) < promised_seconds:
-        raise UserError(
-            f"{path}: cut short; {float(end_seconds):.1f} of {float(promised_seconds):.1f} seconds are there"
-        )
-    return times
+    with open_container(path) as container:
+        stream = video_stream(path, container)
+        for packet in container.demux():
+            if packet.pts is not None:
+                end_seconds = max(end_seconds, (packet.pts + (packet.duration or 0)) * packet.time_base)
+            if packet.stream.index == stream.index and packet.size and not packet.is_corrupt:
+                packets += 1
+                times.extend([] if packet.is_discard else [packet.pts])
+        kind = container.format.name
+        promised_seconds = Fraction(container.duration or 0, av.time_base)
+        promised_packets = stream.frames
+    if kind.startswith("mov") and packets < promised_packets:
+        raise UserError(f"{path}: cut short; {packets} of {promised_packets} frames are there")
+    if kind.startswith("matroska") and end_seconds + Fraction(1, 2) < promised_seconds:
+        there, whole = float(end_seconds), float(promised_seconds)
+        raise UserError(f"{path}: cut short; {there:.1f} of {whole:.1f} seconds are there")
+    known = [pts for pts in times if pts is not None]
+    # AVI counts packets in the order of decoding; what FFmpeg makes of that are not display times.
+    return known if len(known) == len(times) and kind != "avi" else None
 
 
 @functools.lru_cache(maxsize=16)
@@ -247,24 +263,24 @@ def _pixels(path: Path, stamp: tuple[int, int]) -> _Pixels:
         stream = video_stream(path, container)
         frame = first_frame(path, container, stream)
         aspect = stream.sample_aspect_ratio or Fraction(1)
-    matrix = (
-        usual_colour((frame.width, frame.height)).matrix if frame.colorspace == UNSPECIFIED_MATRIX else frame.colorspace
-    )
+    # RGB and grey need no matrix. Grey and JPEG's own formats are full range unless tagged otherwise.
     is_rgb = frame.format.is_rgb or frame.format.has_palette
-    if not is_rgb and matrix not in MATRICES:
+    is_grey = not is_rgb and len(frame.format.components) < 3
+    full_range = frame.color_range == ColorRange.JPEG or (
+        frame.color_range == ColorRange.UNSPECIFIED and (is_grey or frame.format.name.startswith("yuvj"))
+    )
+    untagged = is_rgb or is_grey or frame.colorspace == UNSPECIFIED_MATRIX
+    matrix = usual_colour((frame.width, frame.height)).matrix if untagged else frame.colorspace
+    if matrix not in MATRICES:
         raise UserError(f"{path}: colour matrix number {matrix} is not supported; BT.601, BT.709 and BT.2020 are")
-    display_matrix = _display_matrix(frame)
-    # Stretched, never shrunk, to square pixels; then turned.
-    wide = max(Fraction(1), aspect), max(Fraction(1), 1 / aspect)
-    size = round(frame.width * wide[0]), round(frame.height * wide[1])
-    turned = abs(display_matrix[1]) > abs(display_matrix[0])
     return _Pixels(
         coded_size=(frame.width, frame.height),
-        size=size[::-1] if turned else size,
+        # Stretched, never shrunk, to square pixels.
+        square_size=(round(frame.width * max(Fraction(1), aspect)), round(frame.height * max(Fraction(1), 1 / aspect))),
         bit_depth=16 if max(component.bits for component in frame.format.components) > 8 else 8,
-        matrix=MATRICES[1] if is_rgb else MATRICES[matrix],
-        full_range=frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj"),
-        display_matrix=display_matrix,
+        matrix=matrix,
+        full_range=full_range and not is_rgb,
+        display_matrix=_display_matrix(frame),
     )
 
 
@@ -318,11 +334,11 @@ def _read_images(info: MediaInfo, start: int, stop: int) -> Iterator[Num[np.ndar
 
 def _read_video(path: Path, start: int, stop: int) -> Iterator[Num[np.ndarray, "h w 3"]]:
     stamp = _stamp(path)
-    pts, pixels = _frame_pts(path, stamp)[0], _pixels(path, stamp)
+    times, pixels = _frame_times(path, stamp), _pixels(path, stamp)
     reformatter = VideoReformatter()
     number = start
-    for frame in _frames_from(path, pts, start):
-        if frame.pts is not None and frame.pts != pts[number]:
+    for frame in _frames_from(path, times, start):
+        if times.are_in_stream and frame.pts != times.pts[number]:
             break
         if (frame.width, frame.height) != pixels.coded_size:
             raise UserError(f"{path}: the size changes at frame {number}; one size is needed")
@@ -333,24 +349,27 @@ def _read_video(path: Path, start: int, stop: int) -> Iterator[Num[np.ndarray, "
     raise UserError(f"{path}: frame {number} cannot be decoded; the file is damaged")
 
 
-def _frames_from(path: Path, pts: Sequence[int], start: int) -> Iterator[VideoFrame]:
+def _frames_from(path: Path, times: _FrameTimes, start: int) -> Iterator[VideoFrame]:
     """Decoded frames from number `start` on: from the keyframe before it where the container has an index."""
+    if not times.are_in_stream:
+        with open_container(path) as container:
+            yield from itertools.islice(decoded_frames(container, video_stream(path, container)), start, None)
+        return
+    begin = times.pts[start]
     with open_container(path) as container:
         stream = video_stream(path, container)
         if start > 0 and container.format.name.startswith(("mov", "matroska")):
             # Indices go by decoding time, which runs ahead of display time by no more than the reordered frames.
-            container.seek(pts[max(0, start - 16)], stream=stream)
+            container.seek(times.pts[max(0, start - 16)], stream=stream)
             frames = decoded_frames(container, stream)
             first = next(frames, None)
-            if first is not None and first.pts is not None and first.pts <= pts[start]:
-                if first.pts == pts[start]:
-                    yield first
-                yield from (frame for frame in frames if frame.pts is None or frame.pts >= pts[start])
+            if first is not None and first.pts is not None and first.pts <= begin:
+                frames = itertools.chain([first], frames)
+                yield from (frame for frame in frames if frame.pts is not None and frame.pts >= begin)
                 return
     with open_container(path) as container:
-        for number, frame in enumerate(decoded_frames(container, video_stream(path, container))):
-            if frame.pts >= pts[start] if frame.pts is not None else number >= start:
-                yield frame
+        frames = decoded_frames(container, video_stream(path, container))
+        yield from (frame for frame in frames if frame.pts is not None and frame.pts >= begin)
 
 
 def _to_rgb(frame: VideoFrame, pixels: _Pixels, reformatter: VideoReformatter) -> Num[np.ndarray, "h w 3"]:
@@ -358,13 +377,13 @@ def _to_rgb(frame: VideoFrame, pixels: _Pixels, reformatter: VideoReformatter) -
     converted = reformatter.reformat(
         frame,
         format="rgb48le" if deep else "rgb24",
-        src_colorspace=pixels.matrix,
-        dst_colorspace=pixels.matrix,
+        src_colorspace=MATRICES[pixels.matrix],
+        dst_colorspace=MATRICES[pixels.matrix],
         src_color_range=ColorRange.JPEG if pixels.full_range or frame.format.is_rgb else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
         interpolation=QUALITY,
     )
-    rgb = converted.to_ndarray()
+    rgb = np.asarray(converted.to_ndarray(), np.uint16 if deep else np.uint8)
     if not deep or frame.format.is_rgb:
         return rgb
     # swscale's 16-bit white falls short of 65535: it is the 8-bit white (limited range) or the source's largest value
@@ -377,9 +396,8 @@ def _to_rgb(frame: VideoFrame, pixels: _Pixels, reformatter: VideoReformatter) -
 def _upright(image: Num[np.ndarray, "h w 3"], pixels: _Pixels) -> Num[np.ndarray, "H W 3"]:
     """Square pixels, then the display matrix (to the nearest quarter turn, mirrored or not)."""
     a, b, c, d = pixels.display_matrix
-    turned = abs(b) > abs(a)
-    image = _resize(image, pixels.size[::-1] if turned else pixels.size)
-    if turned:
+    image = _resize(image, pixels.square_size)
+    if pixels.turned:
         image = image.transpose(1, 0, 2)
-    across, down = (c, b) if turned else (a, d)
+    across, down = (c, b) if pixels.turned else (a, d)
     return np.ascontiguousarray(image[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])

@@ -86,7 +86,7 @@ class FrameWriter(Protocol):
     """What `open_writer` gives."""
 
     def write(self, frame: Num[np.ndarray, "h w c"]) -> None:
-        """Append one frame, RGB, or RGBA where the target holds alpha: uint8, uint16 at full scale, floats in [0, 1]."""
+        """Append one frame, RGB, or RGBA where the target holds alpha: uint8, full-scale uint16, floats in [0, 1]."""
         ...
 
 
@@ -175,16 +175,17 @@ def open_writer(
     audio_duration: Fraction | None = None,
     overwrite: bool = False,
     colour: Colour | None = None,
-) -> Iterator[FrameWriter]:
+) -> Generator[FrameWriter]:
     """Write frames to a video file (.mp4, .mov, .mkv) or an image sequence (`frames/%05d.png`, numbered from 0).
 
-    `timestamps` gives each frame's seconds, one per frame to be written, rising from 0; they are kept exactly (Matroska
-    itself rounds to milliseconds), and the last frame is shown for 1 / fps. Codecs: "h264" (the default; 8 bit), "hevc"
-    (10 bit for deep frames), "prores" (422 HQ, .mov), "ffv1" (.mkv, lossless RGB or RGBA of 8 or 16 bits). H.264 and
-    HEVC with an odd width or height are stored as 4:4:4, as 4:2:0 would crop them. The first frame's type decides the
-    depth.
+    `timestamps` gives each frame's seconds, one per frame to be written, rising. Their distances are kept exactly
+    (Matroska itself rounds to milliseconds); the first frame is shown at 0, the last one for 1 / fps.
 
-    The sound of `audio_from`, where it has any (its first track), goes along, `audio_duration` seconds of it (None: all)
+    Codecs: "h264" (the default; 8 bit), "hevc" (10 bit for deep frames), "prores" (422 HQ, .mov), "ffv1" (.mkv,
+    lossless RGB or RGBA of 8 or 16 bits). H.264 and HEVC with an odd width or height are stored as 4:4:4, as 4:2:0 would crop
+    them. The first frame's type decides the depth.
+
+    The sound of `audio_from`, where it has any (its first track), comes along: `audio_duration` seconds (None: all)
     from `audio_start` seconds after that file's first frame. It is copied, cut at packets, if the container takes its
     codec, else encoded to AAC. `colour` is the source's (MediaInfo.colour), None is `usual_colour`.
 
@@ -277,7 +278,7 @@ class _VideoWriter:
         self._container, self._encoder, self._size, self._colour, self._sound = container, encoder, size, colour, sound
         self._fps = fps
         self._time_base = _common_time_base(timestamps, fps)
-        self._pts = [round(seconds / self._time_base) for seconds in timestamps]
+        self._pts = [round((seconds - timestamps[0]) / self._time_base) for seconds in timestamps]
         if any(later <= earlier for earlier, later in zip(self._pts, self._pts[1:], strict=False)):
             raise ValueError("timestamps must rise")
         last = self._pts[-1] + max(1, round(1 / (fps * self._time_base)))
@@ -361,6 +362,6 @@ class _VideoWriter:
 def _common_time_base(timestamps: Sequence[Fraction], fps: Fraction) -> Fraction:
     """The coarsest clock that shows all times exactly; microseconds where that would be finer than files can note."""
     denominator = math.lcm(
-        *(seconds.denominator for seconds in timestamps), fps.numerator if len(timestamps) < 2 else 1
+        *((seconds - timestamps[0]).denominator for seconds in timestamps), fps.numerator if len(timestamps) < 2 else 1
     )
     return Fraction(1, denominator if denominator < 1 << 31 else 1_000_000)
