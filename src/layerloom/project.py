@@ -29,7 +29,7 @@ from jaxtyping import Bool, Float, Float32, Float64, UInt8, UInt16
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from layerloom import images, media
+from layerloom import media
 from layerloom.clip import SourceReference
 from layerloom.conventions import Size
 from layerloom.errors import UserError
@@ -78,7 +78,7 @@ class Layer:
     @cached_property
     def texture(self) -> Float32[np.ndarray, "H W 4"]:
         """Straight RGBA in [0, 1], exactly as `texture.png` holds it."""
-        texture = images.to_float(_read_image(self.folder / "texture.png"))
+        texture = media.to_float(_read_image(self.folder / "texture.png"))
         if texture.shape != (self.canvas[1], self.canvas[0], 4):
             raise UserError(f"{self.folder / 'texture.png'}: damaged project: the texture is not RGBA of {self.canvas}")
         return texture
@@ -218,7 +218,7 @@ class Project:
         return cv2.merge(planes)
 
     def uv_at(self, layer: int, frame: int, xy: Float32[np.ndarray, "h w 2"]) -> Float32[np.ndarray, "h w 2"]:
-        """Texel positions of any points (x, y) of a frame, in source pixels; outside it the affine map goes on alone."""
+        """Texel positions of any points (x, y), in source pixels; outside the frame the border's offset goes on."""
         offset = self.layers[layer].uv_offset(frame)
         width, height = self.source.size
         node_x = xy[..., 0] * np.float32((offset.shape[1] - 1) / width)
@@ -250,22 +250,27 @@ class Project:
     ) -> Float32[np.ndarray, "h w 3"]:
         """Multiplier of the layer's texture colour at the source's pixels; `uv` saves computing it again."""
         uv = self.uv(layer, frame, window) if uv is None else uv
+        return np.stack(self.lighting_planes(layer, frame, uv), -1)
+
+    def lighting_planes(
+        self, layer: int, frame: int, uv: Float32[np.ndarray, "h w 2"]
+    ) -> list[Float32[np.ndarray, "h w"]]:
+        """Red, green and blue of `lighting` at texel positions."""
         grid = self.layers[layer].lighting_grid(frame)
         width, height = self.layers[layer].canvas
         node_x = uv[..., 0] * np.float32((grid.shape[1] - 1) / width)
         node_y = uv[..., 1] * np.float32((grid.shape[0] - 1) / height)
-        planes = [
+        return [
             cv2.remap(plane, node_x, node_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             for plane in cv2.split(grid)
         ]
-        return cv2.merge(planes)
 
     def own_alpha(self, layer: int, frame: int) -> Float32[np.ndarray, "h w"]:
         """The layer's coverage at source size before occlusion by layers in front, bilinear from training size."""
         width, height = self.source.size
         if self.layers[layer].kind == "background":
             return np.ones((height, width), np.float32)
-        alpha = images.to_float(self.layers[layer].alpha(frame))
+        alpha = media.to_float(self.layers[layer].alpha(frame))
         if alpha.shape == (height, width):
             return alpha
         return cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -278,24 +283,33 @@ class Project:
     @cached_property
     def source_path(self) -> Path:
         """Where the footage is now: at its absolute path, else beside the project. UserError if gone or changed."""
-        beside = self.path / self._relative_source
-        for candidate in (self.source.path, beside):
-            if candidate.exists():
-                self._check_source(candidate)
-                return candidate
-        raise UserError(
-            f"{self.source.path}: the project's source is gone (nor is it at {beside});"
-            " put it back, or render with --mode synthesis"
-        )
+        found = [candidate for candidate in self._source_candidates if candidate.exists()]
+        if not found:
+            first, second = self._source_candidates
+            raise UserError(
+                f"{first}: the project's source is gone (nor is it at {second});"
+                " put it back, or render with --mode synthesis"
+            )
+        if media.probe(found[0]).fingerprint != self.source.fingerprint:
+            raise UserError(f"{found[0]}: not the footage that {self.path} was learned from: its content has changed")
+        return found[0]
+
+    @property
+    def source_bit_depth(self) -> int:
+        """8 or 16: the depth of the source's frames as they are read; 8 if the source is gone."""
+        return media.probe(self.source_path).bit_depth if self.source_exists else 8
+
+    @property
+    def source_exists(self) -> bool:
+        return any(candidate.exists() for candidate in self._source_candidates)
 
     def read_source(self, frames: range) -> Iterator[np.ndarray]:
         """The source's own frames (numbered as the source's), h w 3, uint8 or uint16, one at a time."""
         return media.read_frames(self.source_path, frames.start, frames.stop)
 
-    def _check_source(self, path: Path) -> None:
-        found = media.probe(path)
-        if found.fingerprint != self.source.fingerprint:
-            raise UserError(f"{path}: not the footage that {self.path} was learned from (its content has changed)")
+    @property
+    def _source_candidates(self) -> tuple[Path, Path]:
+        return self.source.path, self.path.resolve() / self._relative_source
 
 
 @contextmanager
@@ -356,7 +370,7 @@ def _check_layer(layer: BakedLayer, source: SourceReference, training_size: Size
 
 def _write_layer(folder: Path, layer: BakedLayer) -> None:
     folder.mkdir(parents=True)
-    images.write_image(folder / "texture.png", images.quantise(layer.texture, 16))
+    media.write_image(folder / "texture.png", media.quantise(layer.texture, 16))
     low = layer.uv_offset.min((1, 2))
     step = (layer.uv_offset.max((1, 2)) - low) / np.float32(65535)
     divisor = np.where(step > 0, step, np.float32(1))[:, None, None]
@@ -371,13 +385,13 @@ def _write_layer(folder: Path, layer: BakedLayer) -> None:
     if layer.alpha is not None and layer.kind == "object":
         (folder / "alpha").mkdir()
         for frame, alpha in enumerate(layer.alpha):
-            images.write_image(folder / "alpha" / f"{frame:05d}.png", alpha)
+            media.write_image(folder / "alpha" / f"{frame:05d}.png", alpha)
 
 
 def _read_image(path: Path) -> np.ndarray:
     if not path.is_file():
         raise UserError(f"{path}: damaged project: the file is missing")
-    return images.read_image(path)
+    return media.read_image(path)
 
 
 def _read_header(path: Path) -> dict[str, Any]:

@@ -1,0 +1,211 @@
+"""Edits turned into patches: what happens to a layer's canvas, in its own coordinates, for every frame at once.
+
+An edit of opacity a changes a texture T into E = T + change. Laying an image F over it gives change = a (F − T); an
+edited texture gives change = F − T wherever they differ. A second patch of opacity b lies over the first:
+change' = (1 − b) change + its own, a' = 1 − (1 − a)(1 − b).
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+
+from layerloom import media
+from layerloom.conventions import Size, pixel_centres
+from layerloom.edits import OverlayEdit, PaintEdit, TextureEdit
+from layerloom.errors import UserError
+from layerloom.mattes import reveal, stream_mattes
+from layerloom.project import Layer, Project, Window
+
+TOLERANCE = {np.dtype(np.uint8): 1.01 / 255, np.dtype(np.uint16): 4.01 / 65535, np.dtype(np.float32): 1 / 1000}
+"""A texture file's deviation from the export that saving it again can cause, by the file's depth."""
+RAMP = 4 / 255
+"""Colour difference over which an edited texture's opacity rises from 0 to 1."""
+MARGIN = 2
+"""Texels around an edit that belong to its window, so that interpolation has faded to zero at its border."""
+DARKEST_LIGHT = 1e-3
+
+CanvasEdit = TextureEdit | OverlayEdit | PaintEdit
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Change and opacity on a part of a layer's canvas. `left`, `top`: texels of its corner."""
+
+    left: int
+    top: int
+    change: Float32[np.ndarray, "h w 3"]
+    opacity: Float32[np.ndarray, "h w"]
+
+
+def canvas_patches(project: Project, edits: Sequence[CanvasEdit], hidden: Collection[int] = ()) -> list[Patch | None]:
+    """For each layer all edits of its canvas in one patch, the first edit lowest; None where they change nothing.
+
+    hidden: layers that are taken away, so that paint goes to what is seen behind them.
+    """
+    patches: list[list[Patch]] = [[] for _ in project.layers]
+    for edit in edits:
+        for layer, patch in _edit_patches(project, edit, hidden):
+            if patch is not None:
+                patches[layer].append(patch)
+    return [_stack(layer_patches) if layer_patches else None for layer_patches in patches]
+
+
+def _edit_patches(project: Project, edit: CanvasEdit, hidden: Collection[int]) -> Iterator[tuple[int, Patch | None]]:
+    """The layers that one edit reaches, and what it does to them."""
+    if isinstance(edit, PaintEdit):
+        paint = load_paint(project, edit)
+        frame = project.frame_index(edit.frame)
+        shares = reveal(project, frame, next(stream_mattes(project, range(edit.frame, edit.frame + 1))), hidden)
+        for layer in range(len(project.layers)):
+            reached = paint * _reached(shares, layer)[..., None]
+            yield layer, _paint_patch(project, layer, frame, reached)
+    else:
+        layer = project.layer_index(edit.layer)
+        make = _texture_patch if isinstance(edit, TextureEdit) else _overlay_patch
+        yield layer, make(project.layers[layer], edit.file)
+
+
+def load_paint(project: Project, edit: PaintEdit) -> Float32[np.ndarray, "h w 4"]:
+    """The painting, colour premultiplied by alpha. UserError if it is not RGBA of frame size."""
+    paint = media.read_image(edit.file)
+    width, height = project.source.size
+    if (paint.shape[1], paint.shape[0]) != (width, height):
+        raise UserError(
+            f"{edit.file}: {paint.shape[1]} x {paint.shape[0]} pixels; paint must have the frame's {width} x {height}"
+        )
+    return _premultiplied(paint, edit.file)
+
+
+def resize(image: Float32[np.ndarray, "..."], size: Size) -> Float32[np.ndarray, "..."]:
+    """Area average where it shrinks, cubic where it grows."""
+    shrinks = size[0] < image.shape[1]
+    if (image.shape[1], image.shape[0]) == size:
+        return image
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+
+
+def _texture_patch(layer: Layer, path: Path) -> Patch | None:
+    file = media.read_image(path)
+    width, height = layer.canvas
+    if file.shape[2] < 3:
+        raise UserError(f"{path}: {file.shape[2]} channels; a texture has RGB or RGBA")
+    if (file.shape[1], file.shape[0]) != (width, height):
+        raise UserError(
+            f"{path}: {file.shape[1]} x {file.shape[0]} pixels;"
+            f" the texture of layer '{layer.name}' has {width} x {height}"
+        )
+    texture, colour = layer.texture[..., :3], media.to_float(file[..., :3])
+    change = colour - texture
+    tolerance = TOLERANCE[file.dtype]
+    # An export at the file's depth is compared, so rounding alone is no edit. Some programs drop the colour of
+    # transparent texels: these are left as they were.
+    depth = 8 if file.dtype == np.uint8 else 16
+    difference = np.abs(colour - media.to_float(media.quantise(texture, depth))).max(-1)
+    if file.shape[2] == 4:
+        difference[file[..., 3] == 0] = 0
+    edited = difference > tolerance
+    change[~edited] = 0
+    opacity = np.clip((difference - tolerance) / RAMP, 0, 1)
+    # Inside an edit single texels may happen to have the old colour: they belong to it.
+    opacity = cv2.morphologyEx(opacity, cv2.MORPH_CLOSE, np.ones((3, 3)))
+    window = window_of(np.maximum(opacity, edited), MARGIN)
+    if window is None:
+        return None
+    return Patch(window[1].start, window[0].start, change[window], opacity[window])
+
+
+def _overlay_patch(layer: Layer, path: Path) -> Patch | None:
+    file = media.read_image(path)
+    (width, height), (file_width, file_height) = layer.canvas, file.shape[1::-1]
+    if abs(file_width * height - file_height * width) > max(width, height, file_width, file_height):
+        raise UserError(
+            f"{path}: {file_width} x {file_height} pixels; an overlay on layer '{layer.name}'"
+            f" has the shape of its canvas, {width} x {height}"
+        )
+    paint = _premultiplied(file, path)
+    scaled = resize(paint, (width, height))
+    # Cubic interpolation overshoots beside hard edges: an opacity above one is one, its colour scaled back with it.
+    return _paint_over(layer, 0, 0, scaled / np.maximum(scaled[..., 3:], 1))
+
+
+def _paint_patch(project: Project, layer: int, frame: int, paint: Float32[np.ndarray, "h w 4"]) -> Patch | None:
+    """The painting carried to the canvas: read where each texel is in its frame, that frame's lighting divided out."""
+    window = window_of(paint[..., 3])
+    if window is None:
+        return None
+    uv = project.uv(layer, frame, window)
+    canvas = project.layers[layer].canvas
+    left, top = (int(edge) for edge in np.clip(uv.min((0, 1)) - MARGIN, 0, canvas))
+    right, bottom = (int(edge) for edge in np.clip(uv.max((0, 1)) + MARGIN, 0, canvas))
+    if right <= left or bottom <= top:
+        return None
+    texels = pixel_centres((right - left, bottom - top)) + np.array([left, top], np.float32)
+    xy, found = project.find_xy(layer, frame, texels)
+    x, y = cv2.split(xy - np.float32(0.5))
+    carried = cv2.remap(paint, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    carried[~found] = 0
+    carried[..., :3] /= np.maximum(project.lighting(layer, frame, uv=texels), DARKEST_LIGHT)
+    return _paint_over(project.layers[layer], left, top, carried)
+
+
+def _reached(shares: Float32[np.ndarray, "layers h w"], layer: int) -> Float32[np.ndarray, "h w"]:
+    """1 where paint goes to this layer: where its share is the largest, and the outline's pixels along with it."""
+    owned = (shares.argmax(0) == layer).astype(np.uint8)
+    return (cv2.dilate(owned, np.ones((3, 3))) * (shares[layer] > 0)).astype(np.float32)
+
+
+def _premultiplied(file: np.ndarray, path: Path) -> Float32[np.ndarray, "h w 4"]:
+    if file.shape[2] != 4:
+        raise UserError(f"{path}: {file.shape[2]} channels; overlays and paint are RGBA images with straight alpha")
+    image = media.to_float(file)
+    image[..., 3] = np.clip(image[..., 3], 0, 1)
+    image[..., :3] *= image[..., 3:]
+    return image
+
+
+def _paint_over(layer: Layer, left: int, top: int, paint: Float32[np.ndarray, "h w 4"]) -> Patch | None:
+    """Patch of a premultiplied image whose corner lies at (left, top) of the canvas."""
+    window = window_of(paint[..., 3], MARGIN)
+    if window is None:
+        return None
+    rows, columns = window
+    opacity = np.clip(paint[rows, columns, 3], 0, 1)
+    left, top = left + columns.start, top + rows.start
+    under = layer.texture[top : top + opacity.shape[0], left : left + opacity.shape[1], :3]
+    change = paint[rows, columns, :3] - opacity[..., None] * under
+    change[opacity == 0] = 0
+    return Patch(left, top, change, opacity)
+
+
+def window_of(mask: Float[np.ndarray, "h w"] | Bool[np.ndarray, "h w"], margin: int = 0) -> Window | None:
+    """The rows and columns that hold everything above zero, with a margin; None if nothing is."""
+    rows, columns = np.flatnonzero((mask > 0).any(1)), np.flatnonzero((mask > 0).any(0))
+    if not len(rows):
+        return None
+    height, width = mask.shape
+    return (
+        slice(max(int(rows[0]) - margin, 0), min(int(rows[-1]) + 1 + margin, height)),
+        slice(max(int(columns[0]) - margin, 0), min(int(columns[-1]) + 1 + margin, width)),
+    )
+
+
+def _stack(patches: Sequence[Patch]) -> Patch:
+    """One patch over another on the window that holds them all."""
+    if len(patches) == 1:
+        return patches[0]
+    left, top = min(patch.left for patch in patches), min(patch.top for patch in patches)
+    right = max(patch.left + patch.opacity.shape[1] for patch in patches)
+    bottom = max(patch.top + patch.opacity.shape[0] for patch in patches)
+    change = np.zeros((bottom - top, right - left, 3), np.float32)
+    opacity = np.zeros((bottom - top, right - left), np.float32)
+    for patch in patches:
+        height, width = patch.opacity.shape
+        window = np.s_[patch.top - top : patch.top - top + height, patch.left - left : patch.left - left + width]
+        kept = 1 - patch.opacity
+        change[window] = change[window] * kept[..., None] + patch.change
+        opacity[window] = 1 - (1 - opacity[window]) * kept
+    return Patch(left, top, change, opacity)
