@@ -7,11 +7,11 @@ atomics and does not depend on timing; the points' gradient is summed per thread
 from functools import lru_cache
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from jaxtyping import Float32
-from numba import njit, prange
+from numba import njit, prange, set_num_threads
+from numba.core import config
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -39,7 +39,8 @@ class Encode(torch.autograd.Function):
         output = torch.empty(points.shape[0], layout.output_features)
         use_torch_threads()
         loops = encode_2d if layout.dimensions == 2 else encode_3d
-        loops(as_array(points), as_array(table), *metadata(layout), as_array(output))
+        cells, factors, masks = metadata(layout)
+        loops(as_array(points), as_array(table), cells, factors, masks, as_array(output))
         ctx.save_for_backward(points, table)
         ctx.layout = layout
         return output
@@ -64,8 +65,8 @@ def as_array(tensor: Tensor) -> np.ndarray:
 
 def use_torch_threads() -> int:
     """Let Numba use as many threads as PyTorch is allowed to; return how many."""
-    threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)  # pyright: ignore[reportAttributeAccessIssue]
-    numba.set_num_threads(threads)
+    threads = min(torch.get_num_threads(), config.NUMBA_NUM_THREADS)
+    set_num_threads(threads)
     return threads
 
 
@@ -159,7 +160,7 @@ def encode_3d(points: Array, table: Array, cells: Array, factors: Array, masks: 
 
 
 @njit(inline="always")
-def free(coordinate: np.float32) -> bool:
+def free(coordinate: np.float32) -> np.bool:
     """Whether the clamp lets this coordinate's gradient through."""
     return (coordinate >= 0) & (coordinate <= 1)
 

@@ -23,7 +23,7 @@ Kernel = Literal["reference", "cpu", "triton"]
 logger = logging.getLogger(__name__)
 forced_kernel: ContextVar[Kernel | None] = ContextVar("forced_kernel", default=None)
 choices: dict[str, str] = {}
-"""What ran so far: "operation on device (dtype)" -> kernel and reason."""
+"""What ran last: "operation on device" -> kernel, and why."""
 
 
 def hash_encode(
@@ -50,8 +50,18 @@ def mlp(
     weights: Sequence[Float[Tensor, "_ _"]],
     biases: Sequence[Float[Tensor, " _"]] | None = None,
 ) -> Float[Tensor, "n outputs"]:
-    """`reference.mlp` by the fastest kernel there is (for the CPU that is PyTorch's own matrix product)."""
-    return reference.mlp(x, weights, biases)
+    """`reference.mlp` by the fastest kernel there is; on the CPU that is PyTorch's own matrix product.
+
+    On CUDA products are taken in x's type: bfloat16, or tf32 for float32. The output has the weights' type.
+    """
+    if choose_kernel("mlp", *weights) == "triton":
+        from layerloom.kernels import mlp as triton_mlp
+
+        reason = triton_mlp.obstacle(weights)
+        if not reason:
+            return triton_mlp.mlp(x, weights, biases)
+        note_choice(f"mlp of {len(weights)} layers on {x.device.type}", "reference", reason)
+    return reference.mlp(x.to(weights[0].dtype), weights, biases)
 
 
 @contextmanager
@@ -69,24 +79,35 @@ def kernel_report() -> dict[str, str]:
     return dict(choices)
 
 
-def choose_kernel(operation: str, *tensors: Tensor) -> Kernel:
-    """The kernel for these tensors; logs a slow choice the first time it is made."""
-    dtypes = " × ".join(str(tensor.dtype).removeprefix("torch.") for tensor in tensors)
-    device = tensors[0].device
+def choose_kernel(operation: str, *float32_tensors: Tensor) -> Kernel:
+    """The kernel for an operation on these tensors, which must be float32 for any but the reference."""
+    device = float32_tensors[0].device
     forced = forced_kernel.get()
-    kernel, reason = (forced, "forced") if forced else fastest_kernel(device, dtypes)
-    use = f"{operation} on {device.type} ({dtypes})"
-    if use not in choices and reason and not forced:
-        logger.warning("%s uses plain PyTorch, which is slow: %s", use, reason)
-    choices[use] = f"{kernel}: {reason}" if reason else kernel
+    if forced:
+        kernel, reason = forced, "forced"
+    elif any(tensor.dtype != torch.float32 for tensor in float32_tensors):
+        kernel, reason = "reference", "the compiled kernels take float32"
+    else:
+        kernel, reason = fastest_kernel(device)
+    note_choice(f"{operation} on {device.type}", kernel, reason)
     return kernel
 
 
+def note_choice(use: str, kernel: Kernel, reason: str) -> None:
+    """Keep it for the report, and say so when it is the slow kernel and nobody forced it."""
+    choices[use] = f"{kernel}: {reason}" if reason else kernel
+    if kernel == "reference" and reason != "forced":
+        warn_once(f"{use} runs in plain PyTorch, which is slow: {reason}")
+
+
 @cache
-def fastest_kernel(device: torch.device, dtypes: str) -> tuple[Kernel, str]:
-    """The best kernel that can work here, and, when that is the reference, what keeps the fast one away."""
-    if set(dtypes.split(" × ")) != {"float32"}:
-        return "reference", "the compiled kernels take float32"
+def warn_once(message: str) -> None:
+    logger.warning(message)
+
+
+@cache
+def fastest_kernel(device: torch.device) -> tuple[Kernel, str]:
+    """The best kernel that works on a device, and, when that is the reference, what keeps the fast one away."""
     if device.type == "cpu":
         return "cpu", ""
     if device.type != "cuda":

@@ -1,4 +1,5 @@
 # pyright: basic, reportGeneralTypeIssues=false, reportArgumentType=false
+# pyright: reportCallIssue=false, reportAssignmentType=false
 # (Triton compiles these functions from their source; its pointers and blocks have no Python types.)
 """The grid encoding in Triton: same meaning, values and gradients as `reference.hash_encode`.
 

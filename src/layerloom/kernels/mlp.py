@@ -1,4 +1,5 @@
 # pyright: basic, reportGeneralTypeIssues=false, reportArgumentType=false
+# pyright: reportCallIssue=false, reportAssignmentType=false
 # (Triton compiles these functions from their source; its pointers and blocks have no Python types.)
 """The small MLP in Triton, whole network in one launch: same meaning and gradients as `reference.mlp`.
 
@@ -20,7 +21,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 FORWARD_LAUNCH = {"BLOCK": 128, "num_warps": 4}
-BACKWARD_LAUNCH = {"BLOCK": 128, "num_warps": 8}
+BACKWARD_LAUNCH = {"BLOCK": 64, "num_warps": 4, "num_stages": 1}
 PROGRAMS_PER_MULTIPROCESSOR = 2
 
 LARGEST_INPUT = 64
@@ -190,7 +191,6 @@ def backward_kernel(
     ONES: tl.constexpr = 16
     ones = tl.full([BLOCK, ONES], 1.0, dtype)
     first_weight = load_matrix(first, hidden, inputs, HIDDEN, INPUTS).to(dtype)
-    first_offset = load_bias(first_bias, hidden, HIDDEN, HAS_BIAS)
     last_weight = load_matrix(last, outputs, hidden, OUTPUTS, HIDDEN).to(dtype)
     grad_first = tl.zeros([HIDDEN, INPUTS], tl.float32)
     grad_first_bias = tl.zeros([HIDDEN, ONES], tl.float32)
@@ -198,16 +198,18 @@ def backward_kernel(
     grad_last_bias = tl.zeros([OUTPUTS, ONES], tl.float32)
     if HAS_MIDDLE:
         middle_weight = load_matrix(middle, hidden, hidden, HIDDEN, HIDDEN).to(dtype)
-        middle_offset = load_bias(middle_bias, hidden, HIDDEN, HAS_BIAS)
         grad_middle = tl.zeros([HIDDEN, HIDDEN], tl.float32)
         grad_middle_bias = tl.zeros([HIDDEN, ONES], tl.float32)
 
     for block in range(tl.program_id(0), tl.cdiv(count, BLOCK), tl.num_programs(0)):
         x = load_points(points, block, count, inputs, BLOCK, INPUTS)
-        active = tl.maximum(linear(x, first_weight, first_offset), 0.0).to(dtype)
+        # Loaded in the loop: outside of it, the broadcast bias would stay in registers throughout.
+        bias = load_bias(first_bias, hidden, HIDDEN, HAS_BIAS)
+        active = tl.maximum(linear(x, first_weight, bias), 0.0).to(dtype)
         top = active
         if HAS_MIDDLE:
-            top = tl.maximum(linear(active, middle_weight, middle_offset), 0.0).to(dtype)
+            bias = load_bias(middle_bias, hidden, HIDDEN, HAS_BIAS)
+            top = tl.maximum(linear(active, middle_weight, bias), 0.0).to(dtype)
         grad_result = load_points(grad_output, block, count, outputs, BLOCK, OUTPUTS).to(tl.float32)
         grad = grad_result.to(dtype)
         grad_last, grad_last_bias = add_products(grad, top, grad_last, grad_last_bias, ones, HAS_BIAS)
