@@ -4,8 +4,8 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 
 from layerloom import media
 from layerloom.bake import bake
-from layerloom.clip import Clip, Masks, SourceReference
+from layerloom.clip import Clip, SourceReference
 from layerloom.conventions import Size, fit_long_edge
 from layerloom.errors import UserError
 from layerloom.kernels.dispatch import kernel_report
@@ -24,6 +24,7 @@ from layerloom.prepare.discover import discover_masks
 from layerloom.prepare.flow import compute_flow
 from layerloom.prepare.masks import complete_masks, load_masks
 from layerloom.prepare.motion import estimate_motion
+from layerloom.progress import OnReport, Report
 from layerloom.project import Project
 from layerloom.train.config import Quality, TrainSettings, settings_for
 from layerloom.train.trainer import Progress, Trainer
@@ -32,23 +33,8 @@ FLOW_STEPS = (1, 2, 4, 8)
 CHECKPOINT_SECONDS = 60.0
 
 
-@dataclass(frozen=True)
-class Report:
-    """A sign of life from a long step. `done` is the stage's share in [0, 1]; `message` is worth a line of its own."""
-
-    stage: str
-    done: float
-    seconds_left: float | None = None
-    psnr: float | None = None
-    message: str | None = None
-
-
-OnReport = Callable[[Report], None]
-"""Called several times a second. It may raise to stop the work (as ctrl-C does)."""
-
-
 def choose_device(name: str) -> torch.device:
-    """"auto", "cpu" or "cuda" to a device. UserError when there is no such device here."""
+    """ "auto", "cpu" or "cuda" to a device. UserError when there is no such device here."""
     if name not in ("auto", "cpu", "cuda"):
         raise UserError(f"device '{name}': allowed are auto, cpu, cuda")
     if name == "cuda" and not torch.cuda.is_available():
@@ -132,6 +118,7 @@ def decompose(
     there is nothing to resume.
     """
     check_new_project(out)
+    _check_disk(clip, out)
     settings = settings or settings_for(quality, device.type, seed)
     partial = out.with_name(out.name + ".partial")
     key = _resume_key(clip, settings)
@@ -258,6 +245,19 @@ def _check_memory(frames: int, size: Size, path: Path) -> None:
         raise UserError(
             f"{path}: {frames} frames at {size[0]}x{size[1]} need about {needed / 2**30:.1f} GiB of memory, "
             f"{available / 2**30:.1f} GiB are free; use --long-edge or --frames to take less"
+        )
+
+
+def _check_disk(clip: Clip, out: Path) -> None:
+    """Alphas and lighting as stored, 16-bit textures of about twice the frame, weights with Adam's moments."""
+    width, height = clip.source.size
+    layers = len(clip.layer_names)
+    needed = clip.masks.coverage.size + layers * (len(clip.frames) * 2**18 + 16 * width * height) + 2**29
+    free = shutil.disk_usage(out.resolve().parent).free
+    if needed > free:
+        raise UserError(
+            f"{out}: needs about {needed / 2**30:.1f} GiB of disk, {free / 2**30:.1f} GiB are free there; "
+            "make room, or use --frames to take less"
         )
 
 

@@ -174,7 +174,7 @@ def _tiles_with_objects(
     rows, columns = -(-height // TILE), -(-width // TILE)
     touched = np.zeros((frames, rows, columns), bool)
     for t in range(frames):
-        any_support = (support[:, t] > 0).any(0).astype(np.uint8)
+        any_support = np.asarray((support[:, t] > 0).any(0), np.uint8)
         reached = cv2.dilate(any_support, np.ones((2 * TILE + 1, 2 * TILE + 1), np.uint8))
         padded = np.zeros((rows * TILE, columns * TILE), bool)
         padded[:height, :width] = reached > 0

@@ -1,0 +1,111 @@
+"""What the user sees while a command works: progress bars with time left, or one JSON object a line."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from layerloom.progress import Report
+
+JSON_INTERVAL_SECONDS = 0.5
+
+
+class Console:
+    """Progress on standard error, results on standard output. A context manager; bars vanish when it ends."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self._progress = Progress(
+            TextColumn("{task.description:<8}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=RichConsole(stderr=True),
+            disable=as_json,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._stage_started: dict[str, float] = {}
+        self._last_line = 0.0
+
+    def __enter__(self) -> "Console":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def report(self, report: Report) -> None:
+        """Show a sign of life."""
+        started = self._stage_started.setdefault(report.stage, time.perf_counter())
+        left = report.seconds_left
+        if left is None and 0 < report.done < 1:
+            left = (time.perf_counter() - started) * (1 - report.done) / report.done
+        if self.as_json:
+            self._report_line(report, left)
+        else:
+            self._report_bar(report, left)
+
+    def counter(self, stage: str) -> Callable[[int, int], None]:
+        """A function of (done, in all) that reports a stage."""
+        return lambda done, total: self.report(Report(stage, done / total))
+
+    def result(self, text: str, values: dict[str, Any]) -> None:
+        """The command's outcome."""
+        self._progress.stop()
+        print(json.dumps({"event": "result", **values}) if self.as_json else text, flush=True)
+
+    def facts(self, values: dict[str, Any]) -> None:
+        """A table of names and values; as JSON, one object."""
+        self._progress.stop()
+        if self.as_json:
+            print(json.dumps(values), flush=True)
+            return
+        table = Table(show_header=False, box=None)
+        for name, value in values.items():
+            for label, entry in _rows(name, value):
+                table.add_row(label, entry)
+        RichConsole(file=sys.stdout, soft_wrap=True).print(table)
+
+    def _report_line(self, report: Report, left: float | None) -> None:
+        now = time.perf_counter()
+        if now - self._last_line < JSON_INTERVAL_SECONDS and report.done < 1 and not report.message:
+            return
+        self._last_line = now
+        values = {"stage": report.stage, "done": report.done, "seconds_left": left, "psnr": report.psnr}
+        line = {name: value for name, value in {**values, "message": report.message}.items() if value is not None}
+        print(json.dumps({"event": "progress", **line}), flush=True)
+
+    def _report_bar(self, report: Report, left: float | None) -> None:
+        if report.message:
+            self._progress.console.print(report.message)
+        if report.stage not in self._tasks:
+            for task in self._tasks.values():
+                self._progress.update(task, completed=1.0, note="")
+            self._tasks[report.stage] = self._progress.add_task(report.stage, total=1.0, note="")
+        notes = [f"{left:.0f} s left"] if left is not None and report.done < 1 else []
+        notes += [f"{report.psnr:.1f} dB"] if report.psnr is not None else []
+        self._progress.update(self._tasks[report.stage], completed=report.done, note=", ".join(notes))
+
+
+def _rows(name: str, value: Any) -> list[tuple[str, str]]:
+    """Nested values one row each, at most one level deep."""
+    if isinstance(value, dict):
+        return [(f"{name} · {key}", _format(entry)) for key, entry in value.items()]
+    return [(name, _format(value))]
+
+
+def _format(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, (list, dict)):
+        return json.dumps(value)
+    return str(value)
