@@ -40,7 +40,7 @@ class Encode(torch.autograd.Function):
         use_torch_threads()
         loops = encode_2d if layout.dimensions == 2 else encode_3d
         cells, factors, masks = metadata(layout)
-        loops(as_array(points), as_array(table), cells, factors, masks, as_array(output))
+        loops(as_array(points), as_array(table), cells, factors, masks, as_array(output))  # pyright: ignore[reportCallIssue]
         ctx.save_for_backward(points, table)
         ctx.layout = layout
         return output
@@ -65,7 +65,7 @@ def as_array(tensor: Tensor) -> np.ndarray:
 
 def use_torch_threads() -> int:
     """Let Numba use as many threads as PyTorch is allowed to; return how many."""
-    threads = min(torch.get_num_threads(), config.NUMBA_NUM_THREADS)
+    threads = min(torch.get_num_threads(), config.NUMBA_NUM_THREADS)  # pyright: ignore[reportAttributeAccessIssue]
     set_num_threads(threads)
     return threads
 
