@@ -193,6 +193,14 @@ class Project:
             )
         return index
 
+    def check_frames(self, frames: range) -> None:
+        """UserError unless `frames` (numbered as the source's) is a run of used frames."""
+        used = self.source_range
+        if frames.step != 1 or not len(frames) or frames.start < used.start or frames.stop > used.stop:
+            raise UserError(
+                f"frames {frames.start}:{frames.stop}: {self.path} has frames {used.start}:{used.stop} of its source"
+            )
+
     @property
     def source_range(self) -> range:
         """The used frames, numbered as the source's, from 0."""

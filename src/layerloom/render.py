@@ -48,10 +48,7 @@ def render(
     read, before the first frame is asked for: UserError. `detail` needs the source, `synthesis` does not.
     """
     frames = project.source_range if frames is None else frames
-    if not len(frames):
-        raise UserError(f"{project.path}: no frames to render")
-    project.frame_index(frames[0])
-    project.frame_index(frames[-1])
+    project.check_frames(frames)
     scene = _Scene(project, edits)
     if mode == "synthesis":
         return _synthesise(scene, frames)

@@ -1,0 +1,120 @@
+"""The export as another program reads it: recomposed with OpenCV alone it is what render makes."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import OpenEXR
+import pytest
+from truth_project import make_truth_project
+
+from layerloom.errors import UserError
+from layerloom.export import export
+from layerloom.project import Project
+from layerloom.render import render
+from layerloom.synthetic import make_clip
+
+FRAMES = range(1, 4)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return make_truth_project(tmp_path_factory.mktemp("truth"), make_clip(size=(160, 96), frames=4, seed=1, objects=2))
+
+
+@pytest.fixture(scope="module")
+def exported(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export") / "out"
+    told: list[float] = []
+    export(project, folder, frames=FRAMES, progress=told.append)
+    assert told == [1 / 3, 2 / 3, 1.0]
+    return folder
+
+
+def read_channels(path: Path, names: str) -> np.ndarray:
+    with OpenEXR.File(str(path), separate_channels=True) as file:
+        assert file.header()["compression"] == OpenEXR.ZIP_COMPRESSION
+        assert set(file.channels()) == set(names)
+        low, high = file.header()["dataWindow"]
+        assert tuple(low) == (0, 0) and tuple(high) == (159, 95)
+        return np.stack([file.channels()[name].pixels for name in names], -1)
+
+
+def test_the_manifest_says_what_there_is(project: Project, exported: Path) -> None:
+    assert json.loads((exported / "manifest.json").read_text()) == {
+        "format": "layerloom-export",
+        "version": 1,
+        "width": 160,
+        "height": 96,
+        "frames": 3,
+        "first_frame": 1,
+        "fps": "24/1",
+        "layers": [{"name": layer.name, "kind": layer.kind, "canvas": list(layer.canvas)} for layer in project.layers],
+    }
+    files = {path.relative_to(exported).as_posix() for path in exported.rglob("*") if path.is_file()}
+    expected = {"manifest.json"}
+    for layer in ("object1", "object2", "background"):
+        expected.add(f"{layer}/texture.png")
+        for number in range(3):
+            expected |= {f"{layer}/matte/{number:05d}.png", f"{layer}/st/{number:05d}.exr"}
+            expected |= {f"{layer}/lighting/{number:05d}.exr"}
+    assert files == expected
+
+
+def test_mattes_sum_to_one(exported: Path) -> None:
+    for number in range(3):
+        paths = exported.glob(f"*/matte/{number:05d}.png")
+        mattes = np.stack([cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in paths])
+        assert mattes.dtype == np.uint16 and mattes.shape == (3, 96, 160)
+        assert (mattes.astype(int).sum(0) == 65535).all()
+
+
+def test_st_maps_hold_positions_within_a_fiftieth_of_a_pixel(project: Project, exported: Path) -> None:
+    for index, layer in enumerate(project.layers):
+        for number, frame in enumerate(FRAMES):
+            st = read_channels(exported / layer.name / "st" / f"{number:05d}.exr", "RG")
+            assert st.dtype == np.float32 and np.isfinite(st).all()
+            width, height = layer.canvas
+            uv = np.stack([st[..., 0].astype(float) * width, (1 - st[..., 1].astype(float)) * height], -1)
+            assert np.abs(uv - project.uv(index, frame)).max() < 0.001
+
+
+def test_another_program_rebuilds_the_frames(exported: Path, project: Project) -> None:
+    manifest = json.loads((exported / "manifest.json").read_text())
+    rendered = render(project, frames=FRAMES, mode="synthesis")
+    for number, expected in enumerate(rendered):
+        picture = np.zeros((96, 160, 3), np.float32)
+        for layer in manifest["layers"]:
+            folder, (width, height) = exported / layer["name"], layer["canvas"]
+            texture = cv2.imread(str(folder / "texture.png"), cv2.IMREAD_UNCHANGED)[..., 2::-1]
+            assert texture.dtype == np.uint16 and texture.shape == (height, width, 3)
+            st = read_channels(folder / "st" / f"{number:05d}.exr", "RG")
+            x, y = st[..., 0] * width - 0.5, (1 - st[..., 1]) * height - 0.5
+            colour = cv2.remap(texture / np.float32(65535), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            light = read_channels(folder / "lighting" / f"{number:05d}.exr", "RGB")
+            assert light.dtype == np.float16
+            matte = cv2.imread(str(folder / "matte" / f"{number:05d}.png"), cv2.IMREAD_UNCHANGED) / np.float32(65535)
+            picture += matte[..., None] * light.astype(np.float32) * colour
+        error = picture - expected / np.float32(255)
+        assert -10 * np.log10(np.square(error).mean()) > 55
+
+
+def test_only_what_is_asked_for_is_written(project: Project, tmp_path: Path) -> None:
+    export(project, tmp_path / "out", only={"textures"})
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == sorted(
+        ["manifest.json", "object1", "object2", "background", *["texture.png"] * 3]
+    )
+
+
+def test_wrong_requests_write_nothing(project: Project, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"'smoke'; there are textures, mattes, st, lighting"):
+        export(project, tmp_path / "out", only={"st", "smoke"})
+    with pytest.raises(UserError, match="has frames 0:4"):
+        export(project, tmp_path / "out", frames=range(2, 9))
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "work.txt").write_text("precious")
+    with pytest.raises(UserError, match="mine: exists already"):
+        export(project, tmp_path / "mine")
+    assert (tmp_path / "mine" / "work.txt").read_text() == "precious"
