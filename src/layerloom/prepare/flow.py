@@ -1,0 +1,249 @@
+"""Optical flow between frames near and far, both ways, with a confidence from their agreement.
+
+Three sources: DIS (Kroeger et al. 2016, from OpenCV) on any machine, RAFT with the user's weights, or files:
+
+    DIR/forward_00000.flo           on frame 0, points to frame 1 (`first_frame` of the footage counts, too)
+    DIR/backward_00001.flo          on frame 1, points to frame 0
+    DIR/step2/forward_00000.flo     on frame 0, points to frame 2; its partner is step2/backward_00002.flo
+
+as Middlebury `.flo` or as `.npy` (h w 2, x first, float). Fields may be smaller than the frames, all of one size, in
+pixels of their own size. Step 1 must be complete; longer steps are read where their folders exist.
+
+Flow is computed on frames of at most COMPUTE_LONG_EDGE pixels, so a field may be smaller than the frames. It is kept
+in half precision: at worst 0.03 px off for displacements below 128 px, 0.05 % of longer ones.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from layerloom.clip import FlowField
+from layerloom.conventions import Size, fit_long_edge
+from layerloom.errors import UserError
+from layerloom.prepare.raft import RaftMatcher
+
+COMPUTE_LONG_EDGE = 1024
+LONGEST_PIXELS = 1e4
+
+Flow = Float32[np.ndarray, "h w 2"]
+Grey = UInt8[np.ndarray, "h w"]
+Progress = Callable[[float], None]
+
+
+def compute_flow(
+    frames: UInt8[np.ndarray, "t h w 3"],
+    steps: Sequence[int] = (1, 2, 4, 8),
+    method: str | Path = "dis",
+    weights: Path | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    first_frame: int = 0,
+) -> tuple[FlowField, ...]:
+    """One `FlowField` per step that fits into the clip, shortest first.
+
+    `method` is "dis", "raft" (needs `weights`, the official raft-small state dict) or a folder of flow files, in which
+    frames[0] has the number `first_frame`. `progress` is told the fraction done. UserError for bad weights or files.
+    """
+    steps = sorted({step for step in steps if 0 < step < len(frames)})
+    report = progress or _no_report
+    if method == "dis":
+        return _dis_fields(frames, steps, report)
+    if method == "raft":
+        if weights is None:
+            raise UserError("RAFT needs its weights: give the official raft-small state dict (raft-small.pth)")
+        return _raft_fields(RaftMatcher(_shrink(frames), weights, device), steps, report)
+    return read_flow(Path(method), len(frames), (frames.shape[2], frames.shape[1]), steps, first_frame)
+
+
+def agreement(flow: Flow, opposite: Flow) -> UInt8[np.ndarray, "h w"]:
+    """Confidence 0…255 of `flow`: exp(-(d/σ)²), where d = |flow(p) + opposite(p + flow(p))| is how far the way there
+    and back misses its start and σ = 1 px + 1 % of the way. 0 where the flow leaves the frame or is not finite."""
+    height, width = flow.shape[:2]
+    known = np.isfinite(flow[..., :1] + flow[..., 1:])
+    flow = np.where(known, flow, np.float32(0))
+    miss = flow + sample_flow(opposite, flow)
+    sigma = 1.0 + 0.01 * np.linalg.norm(flow, axis=-1)
+    confidence = np.exp(-(miss**2).sum(-1) / sigma**2)
+    target = _grid((width, height)) + flow
+    inside = (target >= -0.5).all(-1) & (target[..., 0] <= width - 0.5) & (target[..., 1] <= height - 0.5)
+    confidence = np.where(known[..., 0] & inside & np.isfinite(confidence), confidence, 0)
+    return np.round(255 * confidence).astype(np.uint8)
+
+
+def sample_flow(field: Flow, flow: Flow) -> Flow:
+    """`field` read, bilinearly and clamped to its border, where `flow` points."""
+    target = _grid((flow.shape[1], flow.shape[0])) + flow
+    return cv2.remap(field, target, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def chain_flow(pieces: Sequence[Flow]) -> Flow:
+    """Flow over consecutive steps as one: follow the first piece, then the next from where it ends."""
+    flow = pieces[0]
+    for piece in pieces[1:]:
+        flow = flow + sample_flow(piece, flow)
+    return flow
+
+
+def read_flow(
+    directory: Path, frames: int, size: Size, steps: Sequence[int], first_frame: int = 0
+) -> tuple[FlowField, ...]:
+    """Flow files as the module's docstring names them. UserError for a missing, damaged or misshapen file."""
+    if not directory.is_dir():
+        raise UserError(f"{directory}: no such flow folder (allowed: dis, raft, or a folder of .flo or .npy files)")
+    fields: list[FlowField] = []
+    for step in steps:
+        folder = directory if step == 1 else directory / f"step{step}"
+        if step > 1 and not folder.is_dir():
+            continue
+        starts = range(first_frame, first_frame + frames - step)
+        forward = [_read_file(folder, f"forward_{start:05d}", size) for start in starts]
+        backward = [_read_file(folder, f"backward_{start + step:05d}", size) for start in starts]
+        sizes = {flow.shape for flow in (*forward, *backward)}
+        if len(sizes) > 1:
+            raise UserError(
+                f"{folder}: flow files of different sizes {sorted((s[1], s[0]) for s in sizes)}; one is allowed"
+            )
+        fields.append(_field_of_files(step, forward, backward))
+    return tuple(fields)
+
+
+def _field_of_files(step: int, forward: Sequence[Flow], backward: Sequence[Flow]) -> FlowField:
+    """Unknown flow (not finite, or huge as Middlebury marks it) becomes 0 with confidence 0."""
+    field = _empty_field(step, len(forward) + step, forward[0].shape[:2])
+    for start, both_ways in enumerate(zip(forward, backward, strict=True)):
+        there, back = (np.where(np.abs(flow) < LONGEST_PIXELS, flow, np.float32(np.nan)) for flow in both_ways)
+        _fill_pair(field, start, there, back)
+    np.nan_to_num(field.forward, copy=False)
+    np.nan_to_num(field.backward, copy=False)
+    return field
+
+
+def _read_file(folder: Path, stem: str, size: Size) -> Flow:
+    for path in (folder / f"{stem}.flo", folder / f"{stem}.npy"):
+        if path.is_file():
+            flow = _read_flo(path) if path.suffix == ".flo" else _read_npy(path)
+            break
+    else:
+        raise UserError(
+            f"{folder / stem}.flo: no such flow file (nor .npy), and every pair of frames needs one each way"
+        )
+    height, width = flow.shape[:2]
+    # A field may be shrunk, and then its sides are rounded: one pixel of it is the tolerance.
+    if abs(width * size[1] - height * size[0]) > max(size):
+        raise UserError(
+            f"{path}: flow of {width}x{height}, but the frames are {size[0]}x{size[1]}; the shapes must agree"
+        )
+    return flow
+
+
+def _read_flo(path: Path) -> Flow:
+    data = path.read_bytes()
+    width, height = (int(n) for n in np.frombuffer(data[4:12].ljust(8, b"\0"), "<i4"))
+    if data[:4] != b"PIEH" or width < 1 or height < 1 or len(data) != 12 + 8 * width * height:
+        raise UserError(f"{path}: not a Middlebury .flo file, or cut short")
+    return np.frombuffer(data, "<f4", offset=12).reshape(height, width, 2).astype(np.float32)
+
+
+def _read_npy(path: Path) -> Flow:
+    try:
+        flow = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"{path}: not a NumPy array file, or cut short") from error
+    if flow.ndim != 3 or flow.shape[2] != 2 or flow.size == 0 or flow.dtype.kind != "f":
+        raise UserError(f"{path}: an array {flow.shape} of {flow.dtype}; flow is (height, width, 2), floating point")
+    return flow.astype(np.float32)
+
+
+def _dis_fields(frames: UInt8[np.ndarray, "t h w 3"], steps: Sequence[int], report: Progress) -> tuple[FlowField, ...]:
+    greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in _shrink(frames)]
+    total, done = sum(len(greys) - step for step in steps), 0
+    fields: list[FlowField] = []
+    pool = ThreadPoolExecutor(os.cpu_count())  # OpenCV releases the GIL
+    try:
+        for step in steps:
+            field = _empty_field(step, len(greys), greys[0].shape)
+            for _ in pool.map(partial(_dis_pair, greys, field, _divisor(fields, step)), range(len(field.forward))):
+                done += 1
+                report(done / total)
+            fields.append(field)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return tuple(fields)
+
+
+def _dis_pair(greys: Sequence[Grey], field: FlowField, shorter: FlowField | None, start: int) -> None:
+    """Fill pair `start` of `field`."""
+    first, last = greys[start], greys[start + field.step]
+    there, back = _first_guess(field, shorter, start)
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    dis.setFinestScale(0)  # refined down to full resolution: 0.04 px off instead of 0.07 px
+    _fill_pair(field, start, dis.calc(first, last, there), dis.calc(last, first, back))
+
+
+def _raft_fields(matcher: RaftMatcher, steps: Sequence[int], report: Progress) -> tuple[FlowField, ...]:
+    """Long ways start from nothing, too: RAFT sees all of the frame, and a chained guess made it worse."""
+    total, done = sum(matcher.frames - step for step in steps), 0
+    fields: list[FlowField] = []
+    for step in steps:
+        field = _empty_field(step, matcher.frames, matcher.shape)
+        for begin in range(0, len(field.forward), matcher.pairs_at_once):
+            starts = range(begin, min(begin + matcher.pairs_at_once, len(field.forward)))
+            ends = range(starts.start + step, starts.stop + step)
+            both_ways = zip(matcher.match(starts, ends), matcher.match(ends, starts), strict=True)
+            for start, (forward, backward) in zip(starts, both_ways, strict=True):
+                _fill_pair(field, start, forward, backward)
+            done += len(starts)
+            report(done / total)
+        fields.append(field)
+    return tuple(fields)
+
+
+def _empty_field(step: int, frames: int, shape: tuple[int, ...]) -> FlowField:
+    flows = [np.empty((frames - step, *shape, 2), np.float16) for _ in range(2)]
+    confidences = [np.empty((frames - step, *shape), np.uint8) for _ in range(2)]
+    return FlowField(step, flows[0], flows[1], confidences[0], confidences[1])
+
+
+def _fill_pair(field: FlowField, start: int, forward: Flow, backward: Flow) -> None:
+    field.forward[start], field.backward[start] = forward, backward
+    field.forward_confidence[start] = agreement(forward, backward)
+    field.backward_confidence[start] = agreement(backward, forward)
+
+
+def _divisor(fields: Sequence[FlowField], step: int) -> FlowField | None:
+    """The longest of the fields (shortest first) that can be chained to `step`."""
+    return next((field for field in reversed(fields) if step % field.step == 0), None)
+
+
+def _first_guess(field: FlowField, shorter: FlowField | None, start: int) -> tuple[Flow, Flow]:
+    """Long ways start from the chained shorter ones: alone, DIS finds next to nothing 8 frames on in a fast pan."""
+    if shorter is None:
+        still = np.zeros(field.forward.shape[1:], np.float32)
+        return still, still.copy()
+    starts = range(start, start + field.step, shorter.step)
+    there = chain_flow([shorter.forward[i].astype(np.float32) for i in starts])
+    back = chain_flow([shorter.backward[i].astype(np.float32) for i in reversed(starts)])
+    return there, back
+
+
+def _shrink(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t _ _ 3"]:
+    size = (frames.shape[2], frames.shape[1])
+    target = fit_long_edge(size, COMPUTE_LONG_EDGE)
+    if target == size:
+        return frames
+    return np.stack([cv2.resize(frame, target, interpolation=cv2.INTER_AREA) for frame in frames])
+
+
+def _grid(size: Size) -> Flow:
+    """Pixel (column, row) of every pixel, as `cv2.remap` counts them."""
+    return np.stack(np.meshgrid(np.arange(size[0]), np.arange(size[1])), -1).astype(np.float32)
+
+
+def _no_report(fraction: float) -> None:
+    pass
