@@ -126,9 +126,9 @@ def test_agreement_is_split_by_length() -> None:
     errors = np.where(seen, np.arange(40.0)[None] / 10, np.nan)
     errors[:, 0] = np.nan
     split = tracks.agreement_by_length(errors, Tracks(np.zeros((2, 40, 2), np.float32), seen))
-    assert [split[key]["count"] for key in ("8", "16", "30", "60")] == [2, 2, 1, 0]
+    assert [split[key]["count"] for key in ("8", "16", "30")] == [2, 2, 1]
     assert split["30"]["median_px"] == pytest.approx(2.9) and split["30"]["within"]["2"] == 0
-    assert split["16"]["within"]["2"] == 1 and split["60"]["within"]["1"] is None
+    assert split["16"]["within"]["2"] == 1 and "60" not in split
 
 
 def test_tapvid_tracks_are_read_in_pixels(tmp_path: Path) -> None:

@@ -200,7 +200,10 @@ class SyntheticClip:
             by_x = (self.uv_at(layer, xy + step * right, frame) - value) / step
             by_y = (self.uv_at(layer, xy + step * down, frame) - value) / step
             jacobian = np.stack([by_x, by_y], -1)
-            xy = xy + np.linalg.solve(jacobian, (uv_texels - value)[..., None])[..., 0]
+            change = np.linalg.solve(jacobian, (uv_texels - value)[..., None])[..., 0]
+            xy = xy + change
+            if np.abs(change).max(initial=0.0) < 1e-9:
+                break
         return xy
 
     def tracks(
@@ -217,6 +220,10 @@ class SyntheticClip:
         column, row = np.clip(xy.astype(np.int64), 0, (width - 1, height - 1)).transpose(2, 0, 1)
         covered = self.alpha[layer, np.arange(len(xy))[:, None], row, column] > 0.5
         return xy, inside & covered
+
+    def lighting_at(self, layer: int, xy_pixels: Points, frame: int | float) -> Colours:
+        """The exact lighting at any points (…, 2) and any time."""
+        return self.scene.lighting(layer, np.asarray(xy_pixels, np.float64), self._time(frame))
 
     def _time(self, frame: int | float) -> float:
         return frame / (len(self.frames) - 1)

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float32, Float64, Int, UInt8
 
 from layerloom.conventions import Size, rescale_positions
 from layerloom.errors import UserError
+from layerloom.project import Project
 
 THRESHOLDS_PX = (1, 2, 4, 8, 16)
 HORIZONS = (8, 16, 30, 60)
@@ -88,14 +89,15 @@ def track_corners(grey: UInt8[np.ndarray, "t h w"]) -> Tracks:
 
 
 def follow(grey: UInt8[np.ndarray, "t h w"], start: Tracks) -> Tracks:
-    """Track the anchors of `start` through another video of the same size, by the same rules."""
+    """Track the anchors of `start` through another video of the same size, by the same rules, as long as they last."""
     grey, anchor = _even_contrast(grey), start.anchor
+    last = anchor + start.length - 1
     points, seen = np.zeros_like(start.points), np.zeros_like(start.seen)
     for frame in range(len(grey)):
         begins = np.flatnonzero(anchor == frame)
         points[begins, frame], seen[begins, frame] = start.points[begins, frame], True
         if frame + 1 < len(grey):
-            alive = np.flatnonzero(seen[:, frame])
+            alive = np.flatnonzero(seen[:, frame] & (frame < last))
             points[alive, frame + 1], seen[alive, frame + 1] = _step(grey[frame], grey[frame + 1], points[alive, frame])
     return Tracks(points, seen)
 
@@ -140,6 +142,17 @@ def read_tapvid(path: Path, size: Size, frames: int) -> Tracks:
         )
     pixels = rescale_positions(points.astype(np.float32), (1, 1), size)
     return _only_seen(pixels, ~occluded.astype(np.bool_))
+
+
+def project_uv(project: Project, layer: int) -> UvMap:
+    """A stored layer's uv map at any points of any of the project's frames, source pixels to texels."""
+
+    def uv_map(frame: int, points: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, "n 2"]:
+        if len(points) == 0:
+            return points
+        return project.uv_at(layer, frame, points.astype(np.float32)[None])[0].astype(np.float64)
+
+    return uv_map
 
 
 def find_texels(
@@ -203,12 +216,17 @@ def agreement(errors_px: Float64[np.ndarray, "*shape"]) -> dict[str, Any]:
 
 
 def agreement_by_length(errors_px: Float64[np.ndarray, "n t"], tracks: Tracks) -> dict[str, Any]:
-    """Agreement over all frames ("all"), and that of the n-th frame of tracks at least n frames long, n in HORIZONS."""
+    """Agreement over all frames ("all"), and that of the n-th frame of tracks at least n frames long, n in HORIZONS.
+
+    Lengths that no track has are left out.
+    """
     split = {"all": agreement(errors_px)}
     for horizon in HORIZONS:
         last = tracks.anchor + horizon - 1
         rows = np.flatnonzero(last < tracks.seen.shape[1])
-        split[str(horizon)] = agreement(errors_px[rows, last[rows]])
+        figures = agreement(errors_px[rows, last[rows]])
+        if figures["count"]:
+            split[str(horizon)] = figures
     return split
 
 
