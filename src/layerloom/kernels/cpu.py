@@ -40,7 +40,7 @@ class Encode(torch.autograd.Function):
         use_torch_threads()
         loops = encode_2d if layout.dimensions == 2 else encode_3d
         cells, factors, masks = metadata(layout)
-        loops(as_array(points), as_array(table), cells, factors, masks, as_array(output))  # pyright: ignore[reportCallIssue]
+        loops(as_array(points), as_array(table), cells, factors, masks, as_array(output))
         ctx.save_for_backward(points, table)
         ctx.layout = layout
         return output
@@ -50,13 +50,15 @@ class Encode(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         points, table = ctx.saved_tensors
         needs_points, needs_table, _ = ctx.needs_input_grad
-        workers = use_torch_threads()
-        grad_points = torch.zeros((workers, *points.shape) if needs_points else (workers, 0, points.shape[1]))
-        grad_table = torch.zeros(table.shape if needs_table else (0, table.shape[1]))
+        workers = min(use_torch_threads(), len(ctx.layout.resolutions))
+        # What nobody asks for stays empty, which the loops take as a sign to skip it.
+        per_worker = torch.zeros(workers, points.shape[0] if needs_points else 0, points.shape[1])
+        grad_table = torch.zeros(table.shape[0] if needs_table else 0, table.shape[1])
+        grads = as_array(grad_output.contiguous()), as_array(per_worker), as_array(grad_table)
         loops = encode_2d_backward if ctx.layout.dimensions == 2 else encode_3d_backward
-        arrays = [as_array(tensor) for tensor in (points, table, grad_output.contiguous(), grad_points, grad_table)]
-        loops(*arrays, *metadata(ctx.layout))
-        return grad_points.sum(0) if needs_points else None, grad_table if needs_table else None, None
+        cells, factors, masks = metadata(ctx.layout)
+        loops(as_array(points), as_array(table), *grads, cells, factors, masks)
+        return per_worker.sum(0) if needs_points else None, grad_table if needs_table else None, None
 
 
 def as_array(tensor: Tensor) -> np.ndarray:
