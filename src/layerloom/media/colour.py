@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from av.video.reformatter import Colorspace, Interpolation
-from jaxtyping import UInt16
+from jaxtyping import Float64, UInt16
 
 from layerloom.conventions import Size
 
@@ -18,6 +18,16 @@ MATRICES = {
     7: Colorspace.SMPTE240M,
     9: Colorspace.BT2020,
 }
+LUMA_WEIGHTS = {
+    1: (0.2126, 0.0722),
+    4: (0.30, 0.11),
+    5: (0.299, 0.114),
+    6: (0.299, 0.114),
+    7: (0.212, 0.087),
+    9: (0.2627, 0.0593),
+}
+"""Shares of red and blue in luma (K_R, K_B) by matrix."""
+
 UNSPECIFIED_MATRIX = 2
 QUALITY = (
     Interpolation.BICUBIC
@@ -42,7 +52,18 @@ def usual_colour(size: Size) -> Colour:
     return Colour(matrix=1 if size[1] >= 720 else 6, full_range=False, primaries=1, transfer=1)
 
 
+def rgb_to_yuv(colour: Colour, bits: int, white: int) -> Float64[np.ndarray, "3 4"]:
+    """Affine map from RGB (0 … white) to the stored Y, Cb, Cr of `bits` bits (ITU-T H.273, equations 38 to 45)."""
+    red, blue = LUMA_WEIGHTS[colour.matrix]
+    luma = np.array([red, 1 - red - blue, blue])
+    rows = np.stack([luma, (np.array([0, 0, 1]) - luma) / (2 - 2 * blue), (np.array([1, 0, 0]) - luma) / (2 - 2 * red)])
+    step, largest = 1 << (bits - 8), (1 << bits) - 1
+    scale = np.array([largest] * 3 if colour.full_range else [219 * step, 224 * step, 224 * step])
+    offset = np.array([0 if colour.full_range else 16 * step, 128 * step, 128 * step])
+    return np.concatenate([rows * scale[:, None] / white, offset[:, None]], 1)
+
+
 @functools.lru_cache(maxsize=4)
-def white_table(to: int, white: int) -> UInt16[np.ndarray, "65536"]:
-    """Table that scales 16-bit values so that `white` becomes `to`."""
-    return np.minimum(np.arange(65536) * (to / white) + 0.5, 65535).astype(np.uint16)
+def white_table(white: int) -> UInt16[np.ndarray, "65536"]:
+    """Table that scales 16-bit values so that `white` becomes 65535."""
+    return np.minimum(np.arange(65536) * (65535 / white) + 0.5, 65535).astype(np.uint16)

@@ -164,7 +164,7 @@ def _write_exr(path: Path, image: Num[np.ndarray, "..."]) -> None:
 def _read_exr(path: Path) -> Float32[np.ndarray, "h w c"]:
     try:
         with OpenEXR.File(str(path), separate_channels=True) as file:
-            header = file.header()
+            header = dict(file.header())  # closing the file empties its own
             planes = {name: channel.pixels for name, channel in file.channels().items()}
     except Exception as error:  # OpenEXR raises a bare RuntimeError or more, depending on where the file is damaged.
         raise _unreadable(path) from error

@@ -390,7 +390,7 @@ def _to_rgb(frame: VideoFrame, pixels: _Pixels, reformatter: VideoReformatter) -
     # (full range) shifted left.
     bits = frame.format.components[0].bits
     white = ((1 << bits) - 1) << (16 - bits) if pixels.full_range else 255 << 8
-    return white_table(65535, white)[rgb]
+    return white_table(white)[rgb]
 
 
 def _upright(image: Num[np.ndarray, "h w 3"], pixels: _Pixels) -> Num[np.ndarray, "H W 3"]:

@@ -118,7 +118,7 @@ class SoundTrack:
         position = 0
         for packet in self._container.demux(source):
             for piece in itertools.chain.from_iterable(map(resampler.resample, _decoded(packet))):
-                begin = round((piece.pts or 0) * piece.time_base * rate) - shift
+                begin = round((piece.pts or 0) * (piece.time_base or 0) * rate) - shift
                 samples = np.ascontiguousarray(piece.to_ndarray(), np.float32)
                 # Containers round times to a millisecond; only more than a few of them are a real gap or overlap.
                 if abs(begin - position) > rate // 100:

@@ -8,21 +8,22 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
 import av
+import cv2
 import numpy as np
 from av.container import OutputContainer
 from av.video import VideoFrame, VideoStream
 from av.video.reformatter import ColorRange, VideoReformatter
-from jaxtyping import Num
+from jaxtyping import Float64, Num, UInt8, UInt16
 
 from layerloom.conventions import Size
 from layerloom.errors import UserError
-from layerloom.media.colour import MATRICES, QUALITY, Colour, usual_colour, white_table
+from layerloom.media.colour import MATRICES, QUALITY, Colour, rgb_to_yuv, usual_colour
 from layerloom.media.images import at_depth, atomic_file, write_image
 from layerloom.media.sound import SoundTrack
 
@@ -182,8 +183,8 @@ def open_writer(
     (Matroska itself rounds to milliseconds); the first frame is shown at 0, the last one for 1 / fps.
 
     Codecs: "h264" (the default; 8 bit), "hevc" (10 bit for deep frames), "prores" (422 HQ, .mov), "ffv1" (.mkv,
-    lossless RGB or RGBA of 8 or 16 bits). H.264 and HEVC with an odd width or height are stored as 4:4:4, as 4:2:0 would crop
-    them. The first frame's type decides the depth.
+    lossless RGB or RGBA of 8 or 16 bits). H.264 and HEVC with an odd width or height are stored as 4:4:4, as 4:2:0
+    would crop them. The first frame's type decides the depth.
 
     The sound of `audio_from`, where it has any (its first track), comes along: `audio_duration` seconds (None: all)
     from `audio_start` seconds after that file's first frame. It is copied, cut at packets, if the container takes its
@@ -275,8 +276,10 @@ class _VideoWriter:
         sound: "SoundTrack",
     ) -> None:
         self.written = 0
-        self._container, self._encoder, self._size, self._colour, self._sound = container, encoder, size, colour, sound
+        self._container, self._encoder, self._size, self._sound = container, encoder, size, sound
         self._fps = fps
+        # ProRes has limited range only.
+        self._stored_colour = replace(colour, full_range=colour.full_range and encoder.name != "prores_ks")
         self._time_base = _common_time_base(timestamps, fps)
         self._pts = [round((seconds - timestamps[0]) / self._time_base) for seconds in timestamps]
         if any(later <= earlier for earlier, later in zip(self._pts, self._pts[1:], strict=False)):
@@ -321,42 +324,56 @@ class _VideoWriter:
         stream.width, stream.height = width, height
         stream.pix_fmt = ((encoder.alpha_formats or formats) if alpha else formats)[deep]
         stream.codec_context.time_base = self._time_base
+        if len(set(self._durations.values())) > 1 or len(self._pts) < 3:
+            # Files store distances between decoding times: with reordered frames those of uneven times do not add up.
+            # And x265 gives impossible times to the reordered frames of a clip of two.
+            stream.codec_context.max_b_frames = 0
         if encoder.name == "libx265" and self._container.format.name != "matroska":
             stream.codec_context.codec_tag = "hvc1"  # the tag that Apple's players know
         if not stream.format.is_rgb:
-            context, colour = stream.codec_context, self._colour
-            context.colorspace, context.color_primaries, context.color_trc = (
-                colour.matrix,
-                colour.primaries,
-                colour.transfer,
-            )
-            context.color_range = ColorRange.JPEG if self._full_range else ColorRange.MPEG
+            context, tag = stream.codec_context, self._stored_colour
+            context.colorspace, context.color_primaries, context.color_trc = tag.matrix, tag.primaries, tag.transfer
+            context.color_range = ColorRange.JPEG if tag.full_range else ColorRange.MPEG
         return stream
 
-    @property
-    def _full_range(self) -> bool:
-        return self._colour.full_range and self._encoder.name != "prores_ks"  # ProRes has limited range only
-
     def _picture(self, frame: Num[np.ndarray, "h w c"], stream: VideoStream) -> VideoFrame:
-        deep = stream.format.components[0].bits > 8 and frame.dtype != np.uint8
-        pixels = at_depth(frame, 16 if deep else 8)
-        if deep and not stream.format.is_rgb:
-            pixels = white_table(255 << 8, 65535)[pixels]  # where swscale has its white
-        source = ("rgba64le" if deep else "rgba") if frame.shape[2] == 4 else ("rgb48le" if deep else "rgb24")
-        matrix = MATRICES[self._colour.matrix]
+        bits = stream.format.components[0].bits
+        pixels = np.ascontiguousarray(at_depth(frame, 8 if bits == 8 or frame.dtype == np.uint8 else 16))
+        if stream.format.is_rgb:
+            channels = "rgba" if pixels.shape[2] == 4 else "rgb"
+            depth = ("64le" if channels == "rgba" else "48le") if pixels.dtype == np.uint16 else ""
+            source = "rgb24" if channels + depth == "rgb" else channels + depth
+            return self._reformatter.reformat(VideoFrame.from_ndarray(pixels, format=source), format=stream.pix_fmt)
+        # swscale's own step from RGB to full range has chroma half a level too low, so it only subsamples here.
+        picture = _yuv_frame(pixels, rgb_to_yuv(self._stored_colour, bits, int(np.iinfo(pixels.dtype).max)), bits)
+        tag, matrix = self._stored_colour, MATRICES[self._stored_colour.matrix]
+        value_range = ColorRange.JPEG if tag.full_range else ColorRange.MPEG
         picture = self._reformatter.reformat(
-            VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=source),
+            picture,
             format=stream.pix_fmt,
             src_colorspace=matrix,
             dst_colorspace=matrix,
-            src_color_range=ColorRange.JPEG,
-            dst_color_range=ColorRange.JPEG if self._full_range or stream.format.is_rgb else ColorRange.MPEG,
+            src_color_range=value_range,
+            dst_color_range=value_range,
             interpolation=QUALITY,
         )
-        if not stream.format.is_rgb:
-            picture.colorspace = self._colour.matrix
-            picture.color_primaries, picture.color_trc = self._colour.primaries, self._colour.transfer
+        picture.colorspace, picture.color_primaries, picture.color_trc = tag.matrix, tag.primaries, tag.transfer
+        picture.color_range = value_range
         return picture
+
+
+def _yuv_frame(
+    pixels: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"], matrix: Float64[np.ndarray, "3 4"], bits: int
+) -> VideoFrame:
+    """RGB through `matrix` as 4:4:4 of so many bits."""
+    wide = pixels if bits == 8 else pixels.astype(np.uint16)
+    yuv = cv2.transform(wide, matrix)
+    frame = VideoFrame(pixels.shape[1], pixels.shape[0], "yuv444p" if bits == 8 else f"yuv444p{bits}le")
+    for plane, values in zip(frame.planes, cv2.split(yuv), strict=True):
+        rows = np.zeros((plane.height, plane.line_size // values.itemsize), values.dtype)
+        rows[:, : plane.width] = values
+        plane.update(rows.tobytes())
+    return frame
 
 
 def _common_time_base(timestamps: Sequence[Fraction], fps: Fraction) -> Fraction:
