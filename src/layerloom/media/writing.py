@@ -49,7 +49,7 @@ _ENCODERS = {
         ("yuv444p", "yuv444p"),
         None,
         {"crf": "15", "preset": "medium"},
-        0.2,
+        0.05,
     ),
     "hevc": _Encoder(
         "libx265",
@@ -58,7 +58,7 @@ _ENCODERS = {
         ("yuv444p", "yuv444p10le"),
         None,
         {"crf": "15", "preset": "medium", "x265-params": "log-level=none"},
-        0.2,
+        0.05,
     ),
     "prores": _Encoder(
         "prores_ks",
@@ -67,7 +67,7 @@ _ENCODERS = {
         ("yuv422p10le", "yuv422p10le"),
         None,
         {"profile": "hq", "vendor": "apl0"},
-        0.6,
+        0.4,
     ),
     "ffv1": _Encoder(
         "ffv1",
@@ -76,11 +76,11 @@ _ENCODERS = {
         ("bgr0", "gbrp16le"),
         ("bgra", "gbrap16le"),
         {"level": "3", "g": "1", "slices": "4", "slicecrc": "1"},
-        2.0,
+        1.0,
     ),
 }
 _CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
-_SEQUENCE_BYTES_PER_PIXEL = {".png": 2.5, ".jpg": 0.8, ".jpeg": 0.8, ".exr": 9.0}
+_SEQUENCE_BYTES_PER_PIXEL = {".png": 1.0, ".jpg": 0.4, ".jpeg": 0.4, ".exr": 6.0}
 
 
 class FrameWriter(Protocol):
