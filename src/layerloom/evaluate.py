@@ -275,7 +275,7 @@ def _apart(first: Tracks, second: Tracks) -> np.ndarray:
 
 def _survival(source: Tracks, followed: Tracks) -> dict[str, float | None]:
     """Mean frames that a track lasts on the source, and on the edited video up to there."""
-    lasts = [mean_or_none(some.length.tolist()) for some in (source, followed)]
+    lasts = [mean_or_none(some.length.astype(float).tolist()) for some in (source, followed)]
     return {"source_frames": lasts[0], "edited_frames": lasts[1]}
 
 

@@ -25,9 +25,10 @@ EVEN_FRAMES = 4
 CHECKER_TEXELS = 24
 ERROR_GAIN = 8
 CHART: Size = (440, 180)
-PLOT = ((52, 8), (434, 156))
+PLOT = ((52.0, 8.0), (434.0, 156.0))
 """Upper left and lower right corner of a chart's lines."""
 JPEG_QUALITY = 88
+TRACK_KINDS = {"corners": "Shi–Tomasi corners", "sift": "SIFT matches", "given": "given tracks"}
 LINE_COLOURS = ("#6ea8fe", "#f2a65a", "#7fd1ae", "#d58fd6", "#e8d174", "#ef7d7d", "#9aa5b8", "#8cc6d9")
 EMPTY_GREY = 0.13
 """What lies under a layer that covers nothing."""
@@ -55,17 +56,19 @@ p { margin: 6px 0 14px; max-width: 90ch; color: #969dab; }
                align-items: center; overflow-wrap: anywhere; }
 img { display: block; width: 100%; border-radius: 3px; cursor: zoom-in; background: #212429; }
 .textures, .charts { display: flex; flex-wrap: wrap; gap: 16px; }
-.textures figure { margin: 0; flex: 1 1 380px; max-width: 720px; }
+.textures figure { margin: 0; }
+.textures img { width: auto; min-width: 260px; max-width: 100%; max-height: 460px; }
 figcaption { margin-top: 5px; color: #969dab; font-size: 12.5px; }
 .chart { padding: 12px 14px 8px; border-radius: 8px; background: #1e2126; }
 .chart .title { color: #f1f3f6; }
 .chart span + span { margin-left: 12px; font-size: 12px; }
 .chart svg { display: block; }
 .chart text { fill: #969dab; font-size: 11px; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+table { margin-bottom: 22px; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 18px 5px 0; border-bottom: 1px solid #262a30; text-align: right; font-weight: 400; }
 th { color: #969dab; font-size: 12.5px; vertical-align: bottom; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child { min-width: 270px; text-align: left; }
+th + th, td + td { min-width: 76px; }
 details { margin-top: 14px; }
 summary { cursor: pointer; color: #f1f3f6; }
 pre { padding: 14px 16px; border-radius: 8px; background: #1e2126; overflow-x: auto; font-size: 12.5px; }
@@ -98,8 +101,9 @@ def write_report(path: Path, project: Project, figures: Mapping[str, Any]) -> No
             _settings(project, figures),
         ]
     )
+    title = f"{html.escape(project.path.stem)} · layerloom"
     page = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(project.path.stem)} · layerloom</title>'
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         f"<style>{STYLE}</style><body>{body}<dialog><img alt=''></dialog><script>{SCRIPT}</script></body></html>\n"
     )
     with media.atomic_file(path) as temporary:
@@ -156,8 +160,8 @@ def _filmstrip(project: Project, frames: Sequence[int], psnr: Sequence[float | N
         rows += [_image(column[name], FRAME_LONG_EDGE, name) for column in columns]
     return (
         "<h2>Frames, the worst ones first</h2>"
-        f"<p>The error is shown {ERROR_GAIN} times as strong. Cells of the checkerboard are {CHECKER_TEXELS} texels wide"
-        " and should stick to what they lie on. Middle grey is light that changes nothing."
+        f"<p>The error is shown {ERROR_GAIN} times as strong. Cells of the uv checkerboard are {CHECKER_TEXELS} texels"
+        " wide and should stick to what they lie on. Middle grey is light that changes nothing."
         " The last row is what the edit figures are measured on.</p>"
         f'<div class="strip" style="--frames: {len(frames)}">{"".join(rows)}</div>'
     )
@@ -240,14 +244,14 @@ def _learning_charts(history: Sequence[Mapping[str, Any]]) -> str:
     return f'<h2>Learning</h2><div class="charts">{"".join(charts)}</div>'
 
 
-def line_chart(title: str, series: Series, x_label: str, x_values: Sequence[float] | None = None) -> str:
-    """An inline SVG of lines over `x_values` (0, 1, … by default). Missing values interrupt a line; nothing gives ""."""
+def line_chart(title: str, series: Series, x_label: str, x_values: Sequence[int] | None = None) -> str:
+    """An inline SVG of lines over `x_values` (0, 1, … by default). Missing values interrupt a line; none gives ""."""
     known = [value for values in series.values() for value in values if value is not None]
     if not known:
         return ""
     spread = (max(known) - min(known)) or max(abs(known[0]), 1e-6)
     low, high = min(known) - 0.06 * spread, max(known) + 0.06 * spread
-    along = list(x_values) if x_values is not None else list(range(max(len(values) for values in series.values())))
+    along = [float(x) for x in x_values or range(max(len(values) for values in series.values()))]
     coloured = list(zip(series.items(), LINE_COLOURS, strict=False))
     lines = "".join(
         f'<path d="{_path(along, values, low, high)}" fill="none" stroke="{colour}" stroke-width="1.6"/>'
@@ -279,7 +283,7 @@ def _axes(low: float, high: float, along: Sequence[float], x_label: str) -> str:
     for share in (0.0, 0.5, 1.0):
         down = bottom + share * (top - bottom)
         parts.append(f'<path d="M{left} {down:.1f}H{right}" stroke="#2c3138"/>')
-        parts.append(_label(left - 6, down + 4, f"{low + share * (high - low):.4g}", "end"))
+        parts.append(_label(left - 6, down + 4, f"{low + share * (high - low):.3g}", "end"))
     parts.append(_label(left, bottom + 16, f"{along[0]:g}", "start"))
     parts.append(_label((left + right) / 2, bottom + 16, x_label, "middle"))
     parts.append(_label(right, bottom + 16, f"{along[-1]:g}", "end"))
@@ -319,7 +323,7 @@ def _agreement_table(kind: str, layers: Mapping[str, Any]) -> str:
         if isinstance(entry, dict)
     ]
     limits = [f"≤ {limit} px" for limit in tracks.THRESHOLDS_PX]
-    return _table([kind, "points", "median px", "mean px", *limits], rows)
+    return _table([TRACK_KINDS[kind], "points", "median px", "mean px", *limits], rows)
 
 
 def _stability_table(warp: Mapping[str, Any]) -> str:
@@ -335,7 +339,7 @@ def _stability_table(warp: Mapping[str, Any]) -> str:
     ]
     heads = ["8-bit levels", "warp error, 1 frame", f"warp error, {warp['long']['step']} frames", "flicker"]
     mattes_changed = [[name, _number(value, 4)] for name, value in warp["matte_instability"].items()]
-    return _table(heads, rows) + "<br>" + _table(["matte", "change along the flow"], mattes_changed)
+    return _table(heads, rows) + _table(["matte", "change along the flow"], mattes_changed)
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

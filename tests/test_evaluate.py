@@ -1,0 +1,175 @@
+"""Evaluation of projects whose quality is known: the truth itself, and the truth made worse by a known amount."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from truth_project import make_truth_project
+
+from layerloom.clip import Masks
+from layerloom.errors import UserError
+from layerloom.evaluate import evaluate, mean_or_none, render_pattern, render_unlit
+from layerloom.mattes import mattes
+from layerloom.project import Project
+from layerloom.report import checkerboard, frames_to_show, line_chart, write_report
+from layerloom.synthetic import SyntheticClip, make_clip
+
+
+@pytest.fixture(scope="module")
+def clip() -> SyntheticClip:
+    return make_clip((160, 96), 10, seed=1)
+
+
+@pytest.fixture(scope="module")
+def project(clip: SyntheticClip, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return make_truth_project(tmp_path_factory.mktemp("evaluate"), clip)
+
+
+def given_masks(clip: SyntheticClip) -> Masks:
+    return Masks(clip.names[:-1], clip.masks, np.full_like(clip.masks, 255))
+
+
+@pytest.fixture(scope="module")
+def figures(clip: SyntheticClip, project: Project) -> dict[str, Any]:
+    return evaluate(project, given_masks(clip))
+
+
+def test_the_truth_is_found_good(figures: dict[str, Any]) -> None:
+    assert figures["reconstruction"]["psnr"] > 36 > figures["reconstruction"]["psnr_unlit"] + 5
+    assert figures["reconstruction"]["ssim"] > 0.98
+    assert figures["mattes"]["iou"]["object"] > 0.99 and figures["mattes"]["boundary_f"]["object"] > 0.99
+    assert figures["mattes"]["undecided"] < 0.04
+    carried = figures["tracks"]["corners"]["background"]
+    assert carried["all"]["count"] > 100
+    assert carried["all"]["within"]["1"] > 0.94 and carried["uv_wander_texels"] < 0.2
+    assert figures["tracks"]["sift"]["background"]["all"]["median_px"] < 0.2
+    edit = figures["edit"]["background"]
+    assert edit["corners"]["all"]["within"]["1"] > 0.95
+    assert 0 < edit["survival"]["edited_frames"] <= edit["survival"]["source_frames"]
+    assert figures["warp"]["flicker"]["rebuilt"] < 1.5
+    assert set(figures["warp"]["matte_instability"]) == {"object", "background"}
+
+
+def test_figures_are_plain_json_with_a_value_for_each_frame(clip: SyntheticClip, figures: dict[str, Any]) -> None:
+    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
+    assert {len(values) for values in figures["per_frame"].values()} == {len(clip.frames)}
+    assert figures["reconstruction"]["psnr"] == pytest.approx(np.mean(figures["per_frame"]["psnr"]))
+
+
+def test_a_shifted_map_scores_worse_by_the_shift(clip: SyntheticClip, tmp_path: Path) -> None:
+    """From the fifth frame on, the background's texture looks 3 pixels off; its tracks across that frame are, too."""
+    project = make_truth_project(tmp_path, clip)
+    affine = project.layers[1].uv_affine
+    affine[4:, :, 2] += affine[4:, :, :2] @ np.array([3.0, 0.0])
+    figures = evaluate(project)
+    background, other = figures["tracks"]["corners"]["background"]["8"], figures["tracks"]["corners"]["object"]["all"]
+    assert background["median_px"] == pytest.approx(3.0, abs=0.2)
+    assert background["within"]["2"] < 0.05 and background["within"]["4"] > 0.9
+    assert figures["tracks"]["corners"]["background"]["uv_wander_texels"] > 0.5
+    assert other["within"]["2"] > 0.9
+    assert figures["warp"]["flicker"]["rebuilt"] > 2
+    worst = figures["per_frame"]["psnr"]
+    assert max(worst[4:]) < min(worst[:4])
+
+
+def test_edits_that_slide_are_found_by_tracking_them(
+    clip: SyntheticClip, figures: dict[str, Any], tmp_path: Path
+) -> None:
+    """The background's map drifts by 0.5 px a frame, and so does what is painted on it."""
+    project = make_truth_project(tmp_path, clip)
+    affine = project.layers[1].uv_affine
+    for frame in range(len(clip.frames)):
+        affine[frame, :, 2] += affine[frame, :, :2] @ np.array([0.5 * frame, 0.0])
+    sliding = evaluate(project)["edit"]["background"]
+    assert sliding["corners"]["8"]["median_px"] == pytest.approx(0.5 * 7, abs=0.4)
+    assert sliding["sift"]["median_px"] == pytest.approx(0.5 * 8, abs=0.5)
+    assert figures["edit"]["background"]["corners"]["8"]["median_px"] < 0.5
+
+
+def test_masks_that_differ_lower_the_overlap_and_missing_ones_do_not_count(
+    clip: SyntheticClip, project: Project
+) -> None:
+    coverage = np.roll(clip.masks, 6, axis=3)
+    trust = np.full_like(coverage, 255)
+    trust[:, 5:] = 0
+    figures = evaluate(project, Masks(clip.names[:-1], coverage, trust))
+    expected = [
+        (clip.masks[0, frame] & coverage[0, frame] > 0).sum() / (clip.masks[0, frame] | coverage[0, frame] > 0).sum()
+        for frame in range(5)
+    ]
+    assert figures["mattes"]["iou"]["object"] == pytest.approx(np.mean(expected), abs=0.01)
+    assert figures["per_frame"]["iou/object"][5:] == [None] * 5
+
+
+def test_given_tracks_are_measured(clip: SyntheticClip, project: Project, tmp_path: Path) -> None:
+    xy, seen = clip.tracks(1, np.array([[20.5, 10.5], [140.5, 20.5], [30.5, 80.5]]), 4)
+    points = xy.transpose(1, 0, 2) / np.array([160, 96])
+    np.savez(tmp_path / "tracks.npz", points=points, occluded=~seen.T)
+    given = evaluate(project, track_file=tmp_path / "tracks.npz")["tracks"]["given"]["background"]
+    assert given["tracks"] > 0 and given["all"]["median_px"] < 0.05
+
+
+@pytest.mark.parametrize("change", [lambda masks: masks[:, :, :90], lambda masks: masks[:, :4]])
+def test_masks_that_do_not_fit_are_refused(
+    clip: SyntheticClip, project: Project, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    wrong = np.ascontiguousarray(change(clip.masks))
+    with pytest.raises(UserError, match="masks are"):
+        evaluate(project, Masks(clip.names[:-1], wrong, wrong))
+    with pytest.raises(UserError, match="no layer 'dog'"):
+        evaluate(project, Masks(("dog",), clip.masks, clip.masks))
+
+
+def test_unlit_frames_are_the_truths(clip: SyntheticClip, project: Project) -> None:
+    truth = clip.render(lit=False)[3]
+    unlit = render_unlit(project, 3, mattes(project, 3, clip.frames[3]))
+    assert np.abs(unlit - truth).mean() < 0.01
+
+
+def test_the_pattern_covers_everything_and_stays_in_range(clip: SyntheticClip, project: Project) -> None:
+    shown = next(iter(render_pattern(project, range(2, 3))))
+    assert shown.dtype == np.uint8 and (shown == 255).mean() < 0.01
+    assert np.abs(shown.astype(int) - clip.frames[2]).mean() > 15
+
+
+def test_means_leave_out_what_is_not_known() -> None:
+    assert mean_or_none([1.0, float("nan"), 3.0]) == 2.0
+    assert mean_or_none([float("nan")]) is None
+
+
+def test_the_report_is_whole_offline_and_shows_worst_frames_first(
+    project: Project, figures: dict[str, Any], tmp_path: Path
+) -> None:
+    write_report(tmp_path / "report.html", project, figures)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    worst = int(np.argmin(figures["per_frame"]["psnr"]))
+    assert page.index(f"<b>frame {worst}</b>") == page.index("<b>frame ")
+    assert (
+        page.count("data:image/jpeg;base64,") == len(frames_to_show(figures["per_frame"]["psnr"])) * (3 + 4 * 2 + 1) + 2
+    )
+    assert "http" not in page and 'src="data' in page
+    assert "<svg" in page and "object: uv" in page and "Settings" in page
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_frames_to_show_begin_with_the_worst_and_do_not_repeat() -> None:
+    psnr = [30.0, 20.0, None, 40.0, 41.0, 42.0, 25.0]
+    assert frames_to_show(psnr) == [2, 1, 6, 0, 4]
+    assert frames_to_show([30.0, 20.0]) == [1, 0]
+
+
+def test_charts_break_where_values_miss_and_vanish_without_any() -> None:
+    chart = line_chart("a < b", {"one": [1.0, None, 2.0, 3.0]}, "frame")
+    assert "a &lt; b" in chart and chart.count('stroke-width="1.6"') == 1
+    line = chart.split('<path d="')[-1].split('"')[0]
+    assert line.count("M") == 2 and line.count("L") == 1
+    assert line_chart("none", {"one": [None, None]}, "frame") == ""
+
+
+def test_checkerboard_cells_alternate() -> None:
+    uv = np.array([[[5.0, 5.0], [29.0, 5.0], [29.0, 29.0]]], np.float32)
+    bright = checkerboard(uv, (240, 120)).sum(-1)[0]
+    assert bright[0] > bright[1] < bright[2]
