@@ -10,18 +10,18 @@ from itertools import repeat
 
 import cv2
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 
 from layerloom import media
 from layerloom.conventions import Size
 from layerloom.project import Project
 
-RADIUS = 2
-"""Half width of the filter's window, in pixels of training size."""
-COLOUR_VARIANCE = 3e-5
-"""Variance of a colour channel below which the source is taken for flat (epsilon in the paper): noise of 1.4/255."""
+RADIUS = 1
+"""Half width of the filter's window, in pixels of training size. A larger one mixes more colours than three explain."""
+COLOUR_VARIANCE = 3e-6
+"""Variance of a colour channel below which the source is taken for flat (epsilon in the paper): noise of 0.5/255."""
 UNDECIDED = 0.02
-"""Alpha farther than this from 0 and 1 is undecided; refinement acts there and one window around it."""
+"""Alpha farther than this from 0 and 1 is undecided, which is where refinement acts."""
 
 Plane = Float32[np.ndarray, "h w"]
 
@@ -108,10 +108,16 @@ def _colour_statistics(
     """Inverse of each window's colour covariance, and its mean colour."""
     mean = _box(guide)
     products = np.einsum("hwa,hwb->hwab", guide, guide)
-    covariance = _box(products.reshape(*guide.shape[:2], 9)).reshape(products.shape) - np.einsum(
-        "hwa,hwb->hwab", mean, mean
-    )
-    return np.linalg.inv(covariance + COLOUR_VARIANCE * np.eye(3, dtype=np.float32)), mean
+    squares = _box(products.reshape(*guide.shape[:2], 9)).reshape(products.shape)
+    covariance = squares - np.einsum("hwa,hwb->hwab", mean, mean)
+    return _inverse(covariance.astype(np.float64) + COLOUR_VARIANCE * np.eye(3)).astype(np.float32), mean
+
+
+def _inverse(matrix: Float64[np.ndarray, "h w 3 3"]) -> Float64[np.ndarray, "h w 3 3"]:
+    """Of symmetric matrices, by cofactors: their rows are the cross products of the matrix' rows."""
+    first, second, third = np.moveaxis(matrix, 2, 0)
+    cofactors = np.stack([np.cross(second, third), np.cross(third, first), np.cross(first, second)], 2)
+    return cofactors / np.einsum("hwa,hwa->hw", first, cofactors[:, :, 0])[..., None, None]
 
 
 def _local_model(
@@ -129,11 +135,10 @@ def _local_model(
 
 
 def _undecided(alpha: Plane) -> Plane:
-    """1 where alpha is neither 0 nor 1 and around it, 0 elsewhere."""
-    band = ((alpha > UNDECIDED) & (alpha < 1 - UNDECIDED)).astype(np.float32)
-    edge = cv2.absdiff(cv2.dilate(alpha, np.ones((3, 3))), cv2.erode(alpha, np.ones((3, 3)))) > 0.5
-    side = 2 * RADIUS - 1
-    return cv2.dilate(np.maximum(band, edge.astype(np.float32)), np.ones((side, side)))
+    """1 where alpha is neither 0 nor 1 or jumps from one to the other, 0 elsewhere."""
+    band = (alpha > UNDECIDED) & (alpha < 1 - UNDECIDED)
+    jump = cv2.dilate(alpha, np.ones((3, 3))) - cv2.erode(alpha, np.ones((3, 3))) > 0.5
+    return (band | jump).astype(np.float32)
 
 
 def _box(image: Float32[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:

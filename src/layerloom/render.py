@@ -31,9 +31,9 @@ CELL_PIXELS = 16
 FINEST_TEXELS_PER_PIXEL = 1.5
 """A layer that shows more texels per pixel in a frame is looked up in a smaller copy of its canvas."""
 
-Plane = Float32[np.ndarray, "h w"]
 Planes = Float32[np.ndarray, "c h w"]
 Shares = Float32[np.ndarray, "layers h w"]
+FrameShares = Float32[np.ndarray, "layers frame_h frame_w"]
 
 
 def render(
@@ -192,7 +192,7 @@ def _touched_window(scene: _Scene, frame: int, stages: Sequence[_Stage]) -> Wind
 
 
 def _apply(
-    scene: _Scene, frame: int, stages: Sequence[_Stage], window: Window, shares: Shares, source: Planes | None
+    scene: _Scene, frame: int, stages: Sequence[_Stage], window: Window, shares: FrameShares, source: Planes | None
 ) -> Planes:
     """All edits in a window of a frame. `source`: its colours there; None to start from those of the layers alone."""
     seen = shares[:, *window]
