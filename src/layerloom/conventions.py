@@ -55,7 +55,8 @@ def rescale_positions(xy_pixels: ArrayOrTensor, from_size: Size, to_size: Size) 
     """
     scale = (to_size[0] / from_size[0], to_size[1] / from_size[1])
     if isinstance(xy_pixels, torch.Tensor):
-        return xy_pixels * torch.tensor(scale, dtype=xy_pixels.dtype, device=xy_pixels.device)
+        # No tensor is made from Python numbers here: that would be a copy to the device, which a CUDA graph forbids.
+        return torch.stack([xy_pixels[..., 0] * scale[0], xy_pixels[..., 1] * scale[1]], -1)
     return xy_pixels * np.asarray(scale, xy_pixels.dtype)
 
 

@@ -77,6 +77,7 @@ class Sampler:
         self.trust = torch.from_numpy(clip.masks.trust.min(0, initial=255))
         self.steps = torch.tensor([field.step for field in clip.flow])
         self.flow_size = clip.flow[0].size
+        self.last_flow_pixel = torch.tensor(self.flow_size) - 1
         self.flow, self.confidence = _stack_flow(clip)
         with_objects = _tiles_with_objects(support, frames, (width, height))
         self.object_tiles = torch.from_numpy(np.argwhere(with_objects))
@@ -129,9 +130,8 @@ class Sampler:
         self, field: Tensor, backward: Tensor, frame: Tensor, position: Float[Tensor, "n half 2"]
     ) -> tuple[Float[Tensor, "n half 2"], Float[Tensor, "n half"]]:
         """Bilinear; the confidence is that of the least sure of the four neighbours."""
-        limit = torch.tensor([self.flow_size[0] - 1, self.flow_size[1] - 1], device=position.device)
-        position = position.clamp(min=0).minimum(limit.float())
-        corner = position.long().minimum(limit - 1)
+        position = position.clamp(min=0).minimum(self.last_flow_pixel.float())
+        corner = position.long().minimum(self.last_flow_pixel - 1)
         weight = position - corner
         flow = torch.zeros_like(position)
         confidence = torch.ones_like(position[..., 0])

@@ -58,6 +58,9 @@ class Trainer:
         self.history: list[Progress] = []
         self._graphs: dict[tuple[str, ...], torch.cuda.CUDAGraph] = {}
         self._recent = torch.zeros(len(TERMS), device=device)
+        # Constants live on the device: a recorded CUDA graph may not copy from the host.
+        self._far_steps = torch.tensor([[0.0, 0.0], [FAR_PIXELS, 0.0], [0.0, FAR_PIXELS]], device=device)
+        self._border = torch.tensor(clip.size, device=device) + TILE
 
     def run(self) -> Iterator[Progress]:
         """Train to the end. The caller may stop iterating at any point and call `save`."""
@@ -125,7 +128,11 @@ class Trainer:
             self._graphs[key].replay()
 
     def _record(self, terms: tuple[Term, ...]) -> torch.cuda.CUDAGraph:
-        """Warm up on a side stream, as recording demands (each warm-up is a real step), then record."""
+        """Warm up on a side stream, as recording demands (each warm-up is a real step), then record.
+
+        Recording happens on the same stream, so that libraries have their workspaces there already, and forgives
+        what other threads do meanwhile (the allocator may free memory of the preparation).
+        """
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -133,7 +140,7 @@ class Trainer:
                 self._compute_step(terms)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             self._compute_step(terms)
         return graph
 
@@ -163,8 +170,7 @@ class Trainer:
             partner_alpha = torch.ones_like(partner_uv[..., 0])
         else:
             partner_alpha = self.field.alpha(batch.partner_xy, batch.partner_frame)
-        steps = torch.tensor([[0.0, 0.0], [FAR_PIXELS, 0.0], [0.0, FAR_PIXELS]], device=self.device)
-        far_uv, far_start = self._mapping(used, batch.xy[:, :1] + steps, batch.frame)
+        far_uv, far_start = self._mapping(used, batch.xy[:, :1] + self._far_steps, batch.frame)
         patches = [self._patches(index, batch, sample.uv[place]) for place, index in enumerate(used)]
         return Evaluation(
             batch,
@@ -194,8 +200,7 @@ class Trainer:
         patch = uv[:PATCH_TILES, :1].detach() + torch.cartesian_prod(around, around)
         other = torch.randint(self.field.frames, frame.shape, device=self.device)
         where = transform_points(self.inverse_motion[index, other], patch[:, 4])
-        limit = torch.tensor(self.field.size, device=self.device)
-        outside = ((where < -TILE) | (where > limit + TILE)).any(-1)
+        outside = ((where < -TILE) | (where > self._border)).any(-1)
         return layer.lighting(patch, frame), layer.lighting(patch, other), outside.float()
 
     def _report(self, seconds: float) -> Progress:
