@@ -70,14 +70,16 @@ def evaluate(
     if track_file is not None:
         given = tracks.read_tapvid(track_file, (width, height), project.source.frames)
     watched = _watch(project, masks, progress or (lambda done: None))
+    corners = tracks.track_corners(watched.grey_source)
+    interior = interior_owner(watched.owner)
     return {
         "size": [width, height],
         "training_size": list(project.training_size),
         "frames": project.source.frames,
         "layers": [layer.name for layer in project.layers],
         **_frame_figures(project, watched.per_frame, masks),
-        "tracks": _track_figures(project, watched, given),
-        "edit": _edit_figures(project, watched),
+        "tracks": _track_figures(project, watched, interior, corners, given),
+        "edit": _edit_figures(project, watched, interior, corners),
         "warp": _warp_figures(project, watched),
     }
 
@@ -217,19 +219,26 @@ def _frame_figures(project: Project, per_frame: dict[str, list[float]], masks: M
     }
 
 
-def _track_figures(project: Project, watched: _Watched, given: Tracks | None) -> dict[str, Any]:
+def _track_figures(
+    project: Project,
+    watched: _Watched,
+    interior: Int8[np.ndarray, "t h w"],
+    corners: Tracks,
+    given: Tracks | None,
+) -> dict[str, Any]:
     """How far each layer's uv map carries tracks of the source from where they are, and how uv wanders along them."""
     found = {
-        "corners": tracks.track_corners(watched.grey_source),
-        "sift": tracks.match_sift(watched.grey_source, SIFT_STEP),
-        **({"given": given} if given is not None else {}),
+        "corners": (corners, interior),
+        "sift": (tracks.match_sift(watched.grey_source, SIFT_STEP), watched.owner),
     }
+    if given is not None:
+        found["given"] = (given, watched.owner)
     return {
         kind: {
-            layer.name: _carried(project_uv(project, number), some.within(_inside(watched.owner, some, number)))
+            layer.name: _carried(project_uv(project, number), some.within(_inside(owner, some, number)))
             for number, layer in enumerate(project.layers)
         }
-        for kind, some in found.items()
+        for kind, (some, owner) in found.items()
     }
 
 
@@ -242,13 +251,14 @@ def _carried(uv_map: UvMap, some: Tracks) -> dict[str, Any]:
     }
 
 
-def _edit_figures(project: Project, watched: _Watched) -> dict[str, Any]:
+def _edit_figures(
+    project: Project, watched: _Watched, interior: Int8[np.ndarray, "t h w"], corners: Tracks
+) -> dict[str, Any]:
     """Per layer: the source's corners tracked on the edited video, and the latter's SIFT matches on the source."""
-    source = tracks.track_corners(watched.grey_source)
     matched = tracks.match_sift(watched.grey_edited, SIFT_STEP)
     figures: dict[str, Any] = {}
     for number, layer in enumerate(project.layers):
-        inside = source.within(_inside(watched.owner, source, number))
+        inside = corners.within(_inside(interior, corners, number))
         followed = tracks.follow(watched.grey_edited, inside)
         ends = matched.within(_inside(watched.owner, matched, number))
         figures[layer.name] = {
@@ -257,6 +267,17 @@ def _edit_figures(project: Project, watched: _Watched) -> dict[str, Any]:
             "sift": tracks.agreement(_apart(ends, tracks.follow(watched.grey_source, ends))),
         }
     return figures
+
+
+def interior_owner(owner: Int8[np.ndarray, "t h w"]) -> Int8[np.ndarray, "t h w"]:
+    """The owner, or −1 where the window of the corner tracker would reach another owner: outlines drag tracks along."""
+    window = np.ones((tracks.WINDOW_PX, tracks.WINDOW_PX), np.uint8)
+    interior = np.empty_like(owner)
+    for frame, owners in enumerate(owner.astype(np.int16)):
+        highest = cv2.dilate(owners, window)
+        lowest = cv2.erode(np.where(owners < 0, np.int16(128), owners), window)
+        interior[frame] = np.where(highest == lowest, owners, np.int16(-1))
+    return interior
 
 
 def _inside(owner: Int8[np.ndarray, "t h w"], some: Tracks, layer: int) -> Bool[np.ndarray, "n t"]:

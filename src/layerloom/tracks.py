@@ -27,6 +27,8 @@ ROUND_TRIP_PX = 0.25
 NEW_CORNERS_EVERY = 8
 CORNERS_PER_START = 400
 CORNER_SPACING_PX = 8
+WINDOW_PX = 15
+"""Side of the square that the tracker compares."""
 CONTRAST_RADIUS_PX = 4.0
 CONTRAST_FLOOR_LEVELS = 4.0
 SIFT_RATIO = 0.75
@@ -285,7 +287,7 @@ def _lucas_kanade(
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 40, 0.003)
     start = (points - 0.5)[:, None].astype(np.float32)
     end, status, _ = cv2.calcOpticalFlowPyrLK(
-        earlier, later, start, start.copy(), winSize=(15, 15), maxLevel=4, criteria=criteria
+        earlier, later, start, start.copy(), winSize=(WINDOW_PX, WINDOW_PX), maxLevel=4, criteria=criteria
     )
     return end[:, 0] + np.float32(0.5), status[:, 0] > 0
 
