@@ -1,0 +1,276 @@
+"""Masks where the user gives none: what moves against the camera, followed through time and cut out along its edges.
+
+    flow ──► camera per pair of frames ──► evidence of other motion ──► likelihood (with colour and time) ──► objects
+
+It works on small frames (WORK_LONG_EDGE). Evidence asks two questions of every pixel and every flow field, near and
+far: does the flow disagree with the camera's motion, by much against what is usual in this pair of frames (so mild
+parallax and noise count little); and does the picture itself contradict the camera's motion there, which it does not
+where a flat region's flow was only guessed. Water and leaves answer yes now and then, an object in most fields.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, Float64, Int32, UInt8
+
+from layerloom.clip import FlowField, Masks
+from layerloom.conventions import Size, fit_long_edge, pixel_centres, rescale_positions, transform_points
+from layerloom.prepare.masks import Link, complete_masks, links_of
+
+WORK_LONG_EDGE = 320
+MAXIMUM_OBJECTS = 4
+EVIDENT = 0.25
+"""Evidence from which a pixel may be the seed of an object."""
+SMALLEST_SHARE = 0.001
+"""An object covers at least this share of the frame in the mean of its frames."""
+DISCOVERED_TRUST = 160
+COLOUR_BINS = 24
+CERTAINTY = 0.5
+"""Flow confidence from which a vector has a say in the camera's motion."""
+
+Video = UInt8[np.ndarray, "t h w 3"]
+Maps = Float32[np.ndarray, "t h w"]
+Map = Float32[np.ndarray, "h w"]
+Labels = Int32[np.ndarray, "t h w"]
+
+
+def discover_masks(frames: UInt8[np.ndarray, "t h w 3"], flow: Sequence[FlowField]) -> Masks:
+    """Find the objects that move against the camera: `object1`, … (largest first, at most four), or none at all.
+
+    Objects that touch at any time are one. Shadows and reflections that move along belong to their object. `coverage`
+    has no objects (shape (0, t, h, w)) when nothing moves against the camera. Trust is at most 160 of 255, less along
+    outlines and where neighbouring frames disagree.
+    """
+    size = (frames.shape[2], frames.shape[1])
+    work_size = fit_long_edge(size, WORK_LONG_EDGE)
+    small = np.stack([cv2.resize(frame, work_size, interpolation=cv2.INTER_AREA) for frame in frames])
+    flow = [_resized(field, work_size) for field in flow]
+    evidence = _share_in_time(_motion_evidence(small, flow), flow)
+    likelihood = _object_likelihood(small, evidence, flow)
+    cut_out = [_cut_out(small, mask, flow) for mask in _separate_objects(likelihood, flow)]
+    coverage = np.zeros((len(cut_out), *frames.shape[:3]), np.uint8)
+    for i, mask in enumerate(cut_out):
+        for frame, image in enumerate(mask):
+            coverage[i, frame] = np.round(255 * np.clip(cv2.resize(image, size), 0, 1))
+    names = tuple(f"object{i + 1}" for i in range(len(cut_out)))
+    return complete_masks(Masks(names, coverage, np.full_like(coverage, DISCOVERED_TRUST)), flow)
+
+
+def _resized(field: FlowField, size: Size) -> FlowField:
+    def vectors(fields: np.ndarray) -> np.ndarray:
+        images = [cv2.resize(image.astype(np.float32), size, interpolation=cv2.INTER_AREA) for image in fields]
+        return rescale_positions(np.stack(images), field.size, size).astype(np.float16)
+
+    def sureness(images: np.ndarray) -> np.ndarray:
+        return np.stack([cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in images])
+
+    return FlowField(
+        field.step,
+        vectors(field.forward),
+        vectors(field.backward),
+        sureness(field.forward_confidence),
+        sureness(field.backward_confidence),
+    )
+
+
+def _motion_evidence(small: Video, flow: Sequence[FlowField]) -> Maps:
+    """How surely each pixel moves against the camera: 0…1, the mean over all frames the flow connects it with."""
+    blurred = [cv2.GaussianBlur(frame.astype(np.float32), (0, 0), 1.0) for frame in small]
+    evidence = np.zeros(small.shape[:3], np.float32)
+    for frame in range(len(small)):
+        total = np.zeros(small.shape[1:3], np.float32)
+        weights = np.full(small.shape[1:3], 1e-3, np.float32)
+        for link in links_of(frame, flow, (small.shape[2], small.shape[1])):
+            if (camera := _camera_motion(link)) is not None:
+                moves, contradicted = _against_camera(link, camera, blurred[frame], blurred[link.frame])
+                reach = np.float32(min(link.distance, 4) ** 0.5)
+                total += reach * link.confidence * moves * contradicted
+                # Where the picture contradicts nothing although the flow does, it says little: a flat inside, perhaps.
+                says = 0.15 + 0.85 * np.maximum(contradicted, 1 - moves)
+                weights += reach * (link.confidence + 0.2) * says
+        evidence[frame] = total / weights
+    return evidence
+
+
+def _camera_motion(link: Link) -> Float64[np.ndarray, "3 3"] | None:
+    """The homography most vectors agree on (MAGSAC++, Barath et al. 2020); none where too few are certain."""
+    sparse = np.s_[::6, ::6]
+    certain = link.confidence[sparse] > CERTAINTY
+    if certain.sum() < 20:
+        return None
+    height, width = link.x.shape
+    start = (pixel_centres((width, height)) - 0.5)[sparse][certain]
+    end = np.dstack([link.x, link.y])[sparse][certain]
+    homography, _ = cv2.findHomography(start, end, cv2.USAC_MAGSAC, 1.0, maxIters=300, confidence=0.999)
+    return homography
+
+
+def _against_camera(
+    link: Link,
+    camera: Float64[np.ndarray, "3 3"],
+    here: Float32[np.ndarray, "h w 3"],
+    there: Float32[np.ndarray, "h w 3"],
+) -> tuple[Map, Map]:
+    """0…1 each: does the flow leave the camera's motion, and does the picture contradict the camera's motion?"""
+    height, width = link.x.shape
+    x, y = cv2.split(transform_points(camera.astype(np.float32), pixel_centres((width, height)) - 0.5))
+    residual = np.hypot(link.x - x, link.y - y)
+    by_camera = Link(link.frame, link.distance, x, y, link.confidence)
+    camera_error = np.abs(by_camera.bring(there) - here).max(-1)
+    flow_error = np.abs(link.bring(there) - here).max(-1)
+    seen = (link.confidence > CERTAINTY) & (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
+    if not seen.any():
+        return np.zeros_like(residual), np.zeros_like(residual)
+    usual_residual = 0.6 + 4.0 * np.median(residual[seen])
+    usual_error = 2.0 + 2.0 * np.median(camera_error[seen])
+    contradiction = cv2.blur(np.maximum(camera_error - flow_error, 0), (5, 5))
+    return 1 - np.exp(-((residual / usual_residual) ** 2)), 1 - np.exp(-((contradiction / usual_error) ** 2))
+
+
+def _share_in_time(maps: Maps, flow: Sequence[FlowField]) -> Maps:
+    """The mean of each map and those of frames up to 4 away, brought here along the flow."""
+    shared = np.empty_like(maps)
+    for frame in range(len(maps)):
+        total, weights = maps[frame].copy(), np.ones(maps.shape[1:], np.float32)
+        for link in links_of(frame, flow, (maps.shape[2], maps.shape[1])):
+            if link.distance <= 4:
+                weight = link.confidence * np.float32(link.distance**-0.5)
+                total += weight * link.bring(maps[link.frame])
+                weights += weight
+        shared[frame] = total / weights
+    return shared
+
+
+def _object_likelihood(small: Video, evidence: Maps, flow: Sequence[FlowField]) -> Maps:
+    """0…1: evidence, relative to the clip's strongest, corrected by colour, image edges and neighbouring frames."""
+    evident = evidence[evidence > EVIDENT]
+    if evident.size < SMALLEST_SHARE * evidence.size:
+        return np.zeros_like(evidence)
+    relative = np.clip(evidence / np.quantile(evident, 0.7), 0, 1)
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255 for frame in small]
+    bins = _colour_bins(small)
+    likelihood = relative
+    for round_ in range(3):
+        colour = _colour_log_ratio(bins, likelihood)
+        logit = 6.0 * (relative - 0.6) + 1.2 * np.clip(colour, -2.5, 2.5)
+        if round_ > 0:
+            logit += 2.0 * (2 * likelihood - 1)
+        likelihood = 1 / (1 + np.exp(-logit))
+        likelihood = np.stack([_guided_filter(g, p) for g, p in zip(grey, likelihood, strict=True)])
+        likelihood = np.clip(_share_in_time(likelihood, flow), 0, 1)
+    return likelihood
+
+
+def _colour_bins(small: Video) -> Labels:
+    """The number of each pixel's cell in Lab space, finer in a and b, of which images use the middle."""
+    lab = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2LAB) for frame in small]).astype(np.int32)
+    lab[..., 1:] = np.clip(2 * lab[..., 1:] - 128, 0, 255)
+    cell = lab * COLOUR_BINS // 256
+    return (cell[..., 0] * COLOUR_BINS + cell[..., 1]) * COLOUR_BINS + cell[..., 2]
+
+
+def _colour_log_ratio(bins: Labels, likelihood: Maps) -> Maps:
+    """Log of how much more usual a pixel's colour is in the objects than around them, over the whole clip."""
+    reach = 2 * (max(bins.shape[1:]) // 16) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+    around = np.stack([cv2.dilate((p > 0.5).astype(np.float32), disc) for p in likelihood])
+    inside = _colour_shares(bins, np.where(likelihood > 0.5, likelihood, 0))
+    outside = _colour_shares(bins, (1 - likelihood) * (around + 0.05))
+    rare = 3e-5
+    ratio = np.log((inside + rare) / (outside + rare)).astype(np.float32)[bins]
+    return np.stack([cv2.blur(image, (3, 3)) for image in ratio])
+
+
+def _colour_shares(bins: Labels, weights: Maps) -> Float64[np.ndarray, " cells"]:
+    shares = np.bincount(bins.ravel(), weights.ravel(), COLOUR_BINS**3).reshape((COLOUR_BINS,) * 3)
+    for axis in range(3):
+        shares = 0.5 * shares + 0.25 * (np.roll(shares, 1, axis) + np.roll(shares, -1, axis))
+    return shares.ravel() / max(shares.sum(), 1e-9)
+
+
+def _guided_filter(guide: Map, image: Map, radius: int = 3, epsilon: float = 1e-3) -> Map:
+    """Smooth `image` but for the edges of `guide` (He, Sun, Tang 2010)."""
+    side = (2 * radius + 1, 2 * radius + 1)
+    mean_guide, mean_image = cv2.blur(guide, side), cv2.blur(image, side)
+    covariance = cv2.blur(guide * image, side) - mean_guide * mean_image
+    slope = covariance / (cv2.blur(guide * guide, side) - mean_guide**2 + epsilon)
+    return cv2.blur(slope, side) * guide + cv2.blur(mean_image - slope * mean_guide, side)
+
+
+def _separate_objects(likelihood: Maps, flow: Sequence[FlowField]) -> list[Maps]:
+    """Regions that stay apart through the clip, largest first; those that are small or short-lived are dropped."""
+    labels = _space_time_regions(likelihood > 0.5, flow)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    frames, height, width = labels.shape
+    objects: list[Maps] = []
+    for label in np.argsort(-sizes, kind="stable")[:MAXIMUM_OBJECTS]:
+        lifetime = int((labels == label).any((1, 2)).sum())
+        smallest = max(SMALLEST_SHARE * height * width * lifetime, 0.1 * sizes.max(), 1)
+        if sizes[label] >= smallest and lifetime >= frames / 3:
+            objects.append(np.where(labels == label, likelihood, 0).astype(np.float32))
+    return objects
+
+
+def _space_time_regions(inside: np.ndarray, flow: Sequence[FlowField]) -> Labels:
+    """Number connected regions 1, 2, …; regions of two frames are one where flow brings them over each other."""
+    labels = np.zeros(inside.shape, np.int32)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    for frame, mask in enumerate(inside):
+        _, regions = cv2.connectedComponents(cv2.dilate(mask.astype(np.uint8), disc))
+        labels[frame] = np.where(regions > 0, regions + labels.max(), 0)
+    parent = np.arange(labels.max() + 1)
+    for frame in range(len(labels)):
+        for link in links_of(frame, flow, (inside.shape[2], inside.shape[1])):
+            if frame < link.frame <= frame + 4:
+                for a, b in _overlapping(labels[frame], _bring_labels(link, labels[link.frame])):
+                    parent[_root(parent, a)] = _root(parent, b)
+    roots = np.array([_root(parent, label) for label in range(len(parent))])
+    return np.where(inside, roots[labels], 0).astype(np.int32)
+
+
+def _root(parent: np.ndarray, label: int) -> int:
+    while parent[label] != label:
+        parent[label] = parent[parent[label]]
+        label = int(parent[label])
+    return label
+
+
+def _bring_labels(link: Link, labels: Int32[np.ndarray, "h w"]) -> Int32[np.ndarray, "h w"]:
+    return cv2.remap(labels.astype(np.float32), link.x, link.y, cv2.INTER_NEAREST).astype(np.int32)
+
+
+def _overlapping(a: Int32[np.ndarray, "h w"], b: Int32[np.ndarray, "h w"]) -> list[tuple[int, int]]:
+    """Pairs of regions of which the smaller lies by a third in the other."""
+    both = (a > 0) & (b > 0)
+    pairs, counts = np.unique(np.stack([a[both], b[both]]), axis=1, return_counts=True)
+    size_a, size_b = np.bincount(a.ravel()), np.bincount(b.ravel())
+    return [
+        (int(i), int(j)) for (i, j), count in zip(pairs.T, counts, strict=True) if 3 * count > min(size_a[i], size_b[j])
+    ]
+
+
+def _cut_out(small: Video, mask: Maps, flow: Sequence[FlowField]) -> Maps:
+    """Move each frame's outline to the image's edges within a narrow band, then settle it with its neighbours."""
+    return _share_in_time(np.stack([_snap(image, m > 0.5) for image, m in zip(small, mask, strict=True)]), flow)
+
+
+def _snap(image: UInt8[np.ndarray, "h w 3"], mask: np.ndarray, band: int = 3) -> Map:
+    """GrabCut (Rother et al. 2004) between the mask shrunk and the mask grown by `band` pixels."""
+    inside = mask.astype(np.uint8)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * band + 1, 2 * band + 1))
+    grown = cv2.dilate(inside, disc)
+    core = cv2.erode(inside, disc)
+    if not core.any() or grown.all():
+        return inside.astype(np.float32)
+    left, top, width, height = cv2.boundingRect(grown)
+    window = np.s_[max(top - 10, 0) : top + height + 10, max(left - 10, 0) : left + width + 10]
+    guess = np.where(inside > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    guess[core > 0], guess[grown == 0] = cv2.GC_FGD, cv2.GC_BGD
+    labels, models = guess[window].copy(), np.zeros((2, 1, 65))
+    cv2.setRNGSeed(0)
+    cv2.grabCut(image[window].copy(), labels, (0, 0, 0, 0), models[0], models[1], 1, cv2.GC_INIT_WITH_MASK)
+    snapped = np.zeros(mask.shape, np.float32)
+    snapped[window] = labels & 1
+    return snapped
