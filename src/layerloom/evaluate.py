@@ -33,8 +33,8 @@ WARP_LONG_EDGE = 640
 PATTERN_CEILING = 0.6
 """Brightest colour of the pattern: what is lit by up to 1.6 stays below white."""
 
-Progress = Callable[[float], None]
-"""Is told the fraction done."""
+Progress = Callable[[int, int], None]
+"""Is told how many frames are done, of how many."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def evaluate(
     given = None
     if track_file is not None:
         given = tracks.read_tapvid(track_file, (width, height), project.source.frames)
-    watched = _watch(project, masks, progress or (lambda done: None))
+    watched = _watch(project, masks, progress or (lambda done, total: None))
     corners = tracks.track_corners(watched.grey_source)
     interior = interior_owner(watched.owner)
     return {
@@ -155,7 +155,7 @@ def _watch(project: Project, masks: Masks | None, progress: Progress) -> _Watche
         for target, picture in ((watched.source, source), (watched.rebuilt, rebuilt), (watched.edited, edited)):
             target[frame] = media.quantise(_shrink(picture, small), 8)
         watched.shares[frame] = media.quantise(np.stack([_shrink(share, small) for share in shares]), 8)
-        progress((frame + 1) / count)
+        progress(frame + 1, count)
     return watched
 
 
