@@ -74,6 +74,8 @@ class Layer:
         self.name = name
         self.kind: Kind = kind
         self.canvas = canvas
+        # A frame is worked on in pieces, each of which asks for the same grid.
+        self._recent_offsets = lru_cache(maxsize=8)(self._read_offset)
 
     @cached_property
     def texture(self) -> Float32[np.ndarray, "H W 4"]:
@@ -92,9 +94,8 @@ class Layer:
         return self._maps.get_tensor("uv_affine")
 
     def uv_offset(self, frame: int) -> Float32[np.ndarray, "gh gw 2"]:
-        """Texels to add to the affine map, at the grid's nodes."""
-        low, step = self._offset_scale[frame]
-        return self._maps.get_slice("uv_offset")[frame].astype(np.float32) * step + low
+        """Texels to add to the affine map, at the grid's nodes. Read-only."""
+        return self._recent_offsets(frame)
 
     def lighting_grid(self, frame: int) -> Float32[np.ndarray, "lh lw 3"]:
         return self._maps.get_slice("lighting")[frame].astype(np.float32)
@@ -102,6 +103,12 @@ class Layer:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the stored maps, from the file's header."""
         return {name: tuple(self._maps.get_slice(name).get_shape()) for name in self._maps.keys()}  # noqa: SIM118
+
+    def _read_offset(self, frame: int) -> Float32[np.ndarray, "gh gw 2"]:
+        low, step = self._offset_scale[frame]
+        offset = self._maps.get_slice("uv_offset")[frame].astype(np.float32) * step + low
+        offset.flags.writeable = False
+        return offset
 
     @cached_property
     def _maps(self) -> Any:
@@ -215,15 +222,14 @@ class Project:
         y = np.arange(height)[rows, None] + 0.5
         affine = stored.uv_affine[frame]
         offset = stored.uv_offset(frame)
-        across = _interpolation(offset.shape[1], width)[columns]
-        down = _interpolation(offset.shape[0], height)[rows]
-        planes = [
-            (down @ offset[..., axis]) @ across.T
-            + (affine[axis, 1] * y + affine[axis, 2]).astype(np.float32)
-            + (affine[axis, 0] * x).astype(np.float32)
-            for axis in (0, 1)
-        ]
-        return cv2.merge(planes)
+        node_x, node_y = (nodes[rows, columns] for nodes in _nodes_under_pixels(offset.shape[1::-1], (width, height)))
+        uv = np.empty((*node_x.shape, 2), np.float32)
+        for axis in (0, 1):
+            straight = (affine[axis, 1] * y + affine[axis, 2]).astype(np.float32) + (affine[axis, 0] * x).astype(
+                np.float32
+            )
+            np.add(straight, cv2.remap(offset[..., axis], node_x, node_y, cv2.INTER_LINEAR), out=uv[..., axis])
+        return uv
 
     def uv_at(self, layer: int, frame: int, xy: Float32[np.ndarray, "h w 2"]) -> Float32[np.ndarray, "h w 2"]:
         """Texel positions of any points (x, y), in source pixels; outside the frame the border's offset goes on."""
@@ -350,15 +356,12 @@ def _umask() -> int:
     return mask
 
 
-@lru_cache(maxsize=16)
-def _interpolation(nodes: int, length: int) -> Float32[np.ndarray, "length nodes"]:
-    """Weights of `nodes` spread over [0, length], corners included, at the pixel centres: linear interpolation."""
-    position = (np.arange(length) + 0.5) * (nodes - 1) / length
-    left = np.minimum(position.astype(int), nodes - 2)
-    weights = np.zeros((length, nodes), np.float32)
-    weights[np.arange(length), left] = 1 - (position - left)
-    weights[np.arange(length), left + 1] = position - left
-    return weights
+@lru_cache(maxsize=4)
+def _nodes_under_pixels(nodes: Size, size: Size) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
+    """Column and row among `nodes` = (columns, rows), spread over a frame of `size`, of every pixel centre."""
+    columns, rows = ((np.arange(side) + 0.5) * (count - 1) / side for side, count in zip(size, nodes, strict=True))
+    node_x, node_y = np.meshgrid(columns.astype(np.float32), rows.astype(np.float32))
+    return node_x, node_y
 
 
 def _check_layer(layer: BakedLayer, source: SourceReference, training_size: Size) -> None:

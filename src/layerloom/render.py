@@ -8,8 +8,12 @@ Hidden layers and a new background come first, then the edits of canvases in the
 a frame that edits touch; colours are held as planes (3 h w) in there.
 """
 
-from collections.abc import Iterator, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import cv2
@@ -28,12 +32,12 @@ __all__ = ["mattes", "render"]
 
 CELL_PIXELS = 16
 """Spacing of the points at which it is looked up which part of a frame an edit touches."""
+STRIP_ROWS = 64
 FINEST_TEXELS_PER_PIXEL = 1.5
 """A layer that shows more texels per pixel in a frame is looked up in a smaller copy of its canvas."""
 
 Planes = Float32[np.ndarray, "c h w"]
 Shares = Float32[np.ndarray, "layers h w"]
-FrameShares = Float32[np.ndarray, "layers frame_h frame_w"]
 
 
 def render(
@@ -51,9 +55,9 @@ def render(
     project.check_frames(frames)
     scene = _Scene(project, edits)
     if mode == "synthesis":
-        return _synthesise(scene, frames)
-    pictures = project.read_source(frames)
-    return (_edit_source(scene, number, picture) for number, picture in zip(frames, pictures, strict=True))
+        bit_depth = project.source_bit_depth
+        return _in_parallel(partial(_synthesise, scene, bit_depth), frames, stream_mattes(project, frames))
+    return _in_parallel(partial(_edit_source, scene), frames, project.read_source(frames))
 
 
 @dataclass(frozen=True)
@@ -155,28 +159,53 @@ class _LayerView:
     content: Planes
 
 
+def _in_parallel(work: Callable[..., np.ndarray], *inputs: Iterable[object]) -> Iterator[np.ndarray]:
+    """work(...) for the inputs in turn, in their order: a few at a time on all cores, however long the inputs are."""
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[np.ndarray]] = deque()
+        for arguments in zip(*inputs, strict=True):
+            waiting.append(pool.submit(work, *arguments))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
 def _edit_source(scene: _Scene, number: int, source: np.ndarray) -> np.ndarray:
     """One frame in `detail` mode."""
-    project, frame = scene.project, scene.project.frame_index(number)
+    frame = scene.project.frame_index(number)
     stages = scene.stages(number)
     window = _touched_window(scene, frame, stages)
     if window is None:
         return source
-    shares = mattes(project, frame, source)
-    picture = np.stack([media.to_float(plane) for plane in cv2.split(source[window])])
     edited = source.copy()
-    edited[window] = _as_pixels(_apply(scene, frame, stages, window, shares, picture), 8 * source.itemsize)
+    shares = mattes(scene.project, frame, source)
+    revealed = reveal(scene.project, frame, shares, scene.hidden)
+    for strip in _strips(window):
+        picture = np.stack([media.to_float(plane) for plane in cv2.split(source[strip])])
+        planes = _apply(scene, frame, stages, strip, shares[:, *strip], revealed[:, *strip], picture)
+        edited[strip] = _as_pixels(planes, 8 * source.itemsize)
     return edited
 
 
-def _synthesise(scene: _Scene, frames: range) -> Iterator[np.ndarray]:
-    """All frames in `synthesis` mode."""
-    project = scene.project
-    bit_depth = project.source_bit_depth
-    window = _whole(project)
-    for number, shares in zip(frames, stream_mattes(project, frames), strict=True):
-        frame = project.frame_index(number)
-        yield _as_pixels(_apply(scene, frame, scene.stages(number), window, shares, None), bit_depth)
+def _synthesise(scene: _Scene, bit_depth: int, number: int, shares: Shares) -> np.ndarray:
+    """One frame in `synthesis` mode."""
+    frame = scene.project.frame_index(number)
+    stages = scene.stages(number)
+    revealed = reveal(scene.project, frame, shares, scene.hidden)
+    strips = [
+        _as_pixels(_apply(scene, frame, stages, strip, shares[:, *strip], revealed[:, *strip], None), bit_depth)
+        for strip in _strips(_whole(scene.project))
+    ]
+    return np.concatenate(strips)
+
+
+def _strips(window: Window) -> Iterator[Window]:
+    """A window in strips so low that the planes of one stay in the processor's cache."""
+    rows, columns = window
+    for top in range(rows.start, rows.stop, STRIP_ROWS):
+        yield slice(top, min(top + STRIP_ROWS, rows.stop)), columns
 
 
 def _touched_window(scene: _Scene, frame: int, stages: Sequence[_Stage]) -> Window | None:
@@ -192,11 +221,19 @@ def _touched_window(scene: _Scene, frame: int, stages: Sequence[_Stage]) -> Wind
 
 
 def _apply(
-    scene: _Scene, frame: int, stages: Sequence[_Stage], window: Window, shares: FrameShares, source: Planes | None
+    scene: _Scene,
+    frame: int,
+    stages: Sequence[_Stage],
+    window: Window,
+    seen: Shares,
+    revealed: Shares,
+    source: Planes | None,
 ) -> Planes:
-    """All edits in a window of a frame. `source`: its colours there; None to start from those of the layers alone."""
-    seen = shares[:, *window]
-    revealed = reveal(scene.project, frame, shares, scene.hidden)[:, *window]
+    """All edits in a window of a frame.
+
+    `seen`: the layers' shares there; `revealed`: the same without the hidden layers. `source`: its colours; None to
+    start from those of the layers alone.
+    """
     views = _layer_views(scene, frame, window, np.maximum(seen, revealed))
     composite = _composite(views, seen)
     picture = composite if source is None else source
