@@ -44,7 +44,7 @@ def small_layout(dimensions: int, features: int) -> GridLayout:
 def hard_points(count: int, dimensions: int) -> Tensor:
     """Random points, inside and outside, with runs of close ones, exact corners and exact nodes of the grids."""
     points = torch.rand(count, dimensions) * 1.4 - 0.2
-    points[count // 4 : count // 2] = 0.37 + 0.01 * torch.rand(count // 2 - count // 4, dimensions)
+    points[count // 8 : count * 3 // 4] = 0.37 + 0.02 * torch.rand(count * 3 // 4 - count // 8, dimensions)
     special = [
         torch.zeros(dimensions),
         torch.ones(dimensions),

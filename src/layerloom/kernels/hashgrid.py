@@ -7,9 +7,9 @@ One launch covers all levels: a program takes one block of points on one level. 
 small table (`level_table`), so a layout compiles nothing new.
 
 Neighbouring points (batches are made of small image tiles) lie in the same cell of a coarse level, where all points
-contend for a few entries. So the table's gradient is first summed over runs of points in the same cell, by a segmented
-scan in registers, and only each run's last point adds to memory. The points' gradient is written per level and summed
-afterwards: streaming `levels × n × d` floats twice costs less than as many atomic additions.
+contend for a few entries. So there the table's gradient is first summed over runs of points in the same cell, by a
+segmented scan in registers, and only each run's last point adds to memory. The points' gradient is written per level
+and summed afterwards: streaming `levels × n × d` floats twice costs less than as many atomic additions.
 """
 
 from functools import lru_cache
@@ -217,14 +217,18 @@ def backward_kernel(
         run_starts = (lane == 0) | ~same_cell(points, index - 1, count, cell_x, cell_y, cell_z, info, DIMENSIONS)
         run_ends = (lane == BLOCK - 1) | ~same_cell(points, index + 1, count, cell_x, cell_y, cell_z, info, DIMENSIONS)
         starts = tl.broadcast_to(run_starts[:, None], [BLOCK, WIDTH]).to(tl.int32)
-        adds = fits & run_ends[:, None]
+        # On fine levels nearly every point is a run of its own: adding up would cost more than it saves.
+        runs = tl.sum((run_ends & inside).to(tl.int32))
+        adds = fits & tl.where(runs * 4 < BLOCK * 3, run_ends, inside)[:, None]
         for far in tl.static_range(DIMENSIONS - 1):
             far_grad = grad * (z if far else 1 - z)[:, None]
             high, low = far_grad * (1 - y)[:, None], far_grad * y[:, None]
             left, right = (1 - x)[:, None], x[:, None]
-            _, high_left, high_right, low_left, low_right = tl.associative_scan(
-                (starts, high * left, high * right, low * left, low * right), 0, add_in_run
-            )
+            high_left, high_right, low_left, low_right = high * left, high * right, low * left, low * right
+            if runs * 4 < BLOCK * 3:
+                _, high_left, high_right, low_left, low_right = tl.associative_scan(
+                    (starts, high_left, high_right, low_left, low_right), 0, add_in_run
+                )
             row_x, row_y, row_z = cell_x, cell_y * factor_y, (cell_z + far) * factor_z
             row = corner_row(row_x, row_y, row_z, first_row, mask)[:, None] * FEATURES + feature
             tl.atomic_add(grad_table + row, high_left, mask=adds, sem="relaxed")
