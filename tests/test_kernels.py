@@ -80,14 +80,14 @@ def encode_with(kernel: dispatch.Kernel, points: Tensor, table: Tensor, layout: 
         return outputs_and_gradients(lambda p, t: hash_encode(p, t, layout), points, table)
 
 
-def check_encode(kernel: dispatch.Kernel, dimensions: int, features: int, count: int) -> None:
+def check_encode(kernel: dispatch.Kernel, device: str, dimensions: int, features: int, count: int) -> None:
     torch.manual_seed(count)
     layout = small_layout(dimensions, features)
     points, table = hard_points(count, dimensions), torch.randn(layout.offsets[-1], features)
     expected = encode_with("reference", points, table, layout)
-    actual = encode_with(kernel, points.to(DEVICE), table.to(DEVICE), layout)
+    actual = encode_with(kernel, points.to(device), table.to(device), layout)
     # A GPU rounds the position inside a cell once less than PyTorch does.
-    rms = 2e-6 if DEVICE == "cpu" else 2e-5
+    rms = 2e-6 if device == "cpu" else 2e-5
     assert_close([tensor.cpu() for tensor in actual], expected, rms=rms, worst=25 * rms)
 
 
@@ -164,8 +164,7 @@ def test_mlp_is_what_linear_layers_do():
 
 @pytest.mark.parametrize(("dimensions", "features", "count"), [*CASES, (2, 5, 1000), (3, 8, 1000)])
 def test_cpu_encode_matches_reference(dimensions: int, features: int, count: int):
-    if DEVICE == "cpu":
-        check_encode("cpu", dimensions, features, count)
+    check_encode("cpu", "cpu", dimensions, features, count)
 
 
 @settings(max_examples=20, deadline=None)
@@ -242,7 +241,7 @@ def test_forced_kernel_is_used_and_then_forgotten():
 @needs_triton
 @pytest.mark.parametrize(("dimensions", "features", "count"), CASES)
 def test_triton_encode_matches_reference(dimensions: int, features: int, count: int):
-    check_encode("triton", dimensions, features, count)
+    check_encode("triton", DEVICE, dimensions, features, count)
 
 
 MLP_CASES = [(20, 64, 3, 2, True, 150), (16, 32, 1, 1, True, 129), (7, 20, 3, 2, False, 33), (64, 64, 16, 2, True, 257)]
@@ -280,7 +279,6 @@ def test_network_too_large_for_the_kernel_says_why():
     from layerloom.kernels.mlp import obstacle
 
     assert obstacle(random_network(20, 64, 3, 2, False)[0]) == ""
-    assert "128" not in obstacle(random_network(20, 128, 3, 2, False)[0])
     assert "at most" in obstacle(random_network(20, 128, 3, 2, False)[0])
     assert "hidden layers" in obstacle(random_network(20, 64, 3, 5, False)[0])
 
