@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from layerloom.kernels.dispatch import hash_encode
+from layerloom.kernels.dispatch import hash_encode, mlp
 from layerloom.kernels.reference import GridLayout
 
 
@@ -43,19 +43,21 @@ class Lattice(nn.Module):
 
 
 class EncodedNetwork(nn.Module):
-    """Hash encoding followed by a small ReLU network (Müller et al. 2022). Output is linear."""
+    """Hash encoding followed by a small ReLU network (Müller et al. 2022). Output is linear.
+
+    On CUDA features and products are bfloat16, sums and parameters float32; on the CPU all is float32.
+    """
 
     def __init__(self, layout: GridLayout, hidden: int, hidden_layers: int, outputs: int) -> None:
         super().__init__()
         self.layout = layout
         self.table = nn.Parameter(torch.empty(layout.offsets[-1], layout.features).uniform_(-1e-2, 1e-2))
-        widths = [layout.output_features] + [hidden] * hidden_layers
-        modules: list[nn.Module] = []
-        for width_in, width_out in pairwise(widths):
-            modules += [nn.Linear(width_in, width_out), nn.ReLU()]
-        self.network = nn.Sequential(*modules, nn.Linear(widths[-1], outputs))
+        widths = [layout.output_features, *[hidden] * hidden_layers, outputs]
+        linear = [nn.Linear(width_in, width_out) for width_in, width_out in pairwise(widths)]
+        self.weights = nn.ParameterList(module.weight for module in linear)
+        self.biases = nn.ParameterList(module.bias for module in linear)
 
     def forward(self, points: Float[Tensor, "n d"]) -> Float[Tensor, "n outputs"]:
-        features = hash_encode(points, self.table, self.layout)
-        with torch.autocast("cuda", torch.bfloat16, enabled=points.is_cuda):
-            return self.network(features).float()
+        precision = torch.bfloat16 if points.is_cuda else torch.float32
+        features = hash_encode(points, self.table, self.layout, precision)
+        return mlp(features, list(self.weights), list(self.biases)).float()

@@ -68,9 +68,13 @@ def composite(sample: LayerSample) -> Float[Tensor, "*points 3"]:
 
 def composite_alpha(own: Float[Tensor, "objects *points"]) -> Float[Tensor, "layers *points"]:
     """Own coverages of the objects, front to back, to each layer's visible share; the background takes the rest."""
-    remaining = torch.cumprod(1 - own, 0)
-    in_front = torch.cat([torch.ones_like(own[:1]), remaining[:-1]])
-    return torch.cat([own * in_front, remaining[-1:]])
+    # Not cumprod: its backward asks the host, which a CUDA graph cannot.
+    remaining = torch.ones_like(own[0])
+    visible: list[Tensor] = []
+    for alpha in own:
+        visible.append(alpha * remaining)
+        remaining = remaining * (1 - alpha)
+    return torch.stack([*visible, remaining])
 
 
 class Layer(nn.Module):
