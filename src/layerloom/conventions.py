@@ -4,16 +4,19 @@ Arrays are ordered t h w c; x points right, y down. The centre of pixel (i, j) o
 x = j + 0.5, y = i + 0.5, so an image of width w spans [0, w]. Both spatial axes are divided by the same length
 (the longer side), so nothing is stretched. Flow is in pixels of its own resolution: x first, then y.
 
-Every function takes NumPy arrays or PyTorch tensors alike and returns the kind it was given.
+Every function takes NumPy arrays or PyTorch tensors alike and returns the kind it was given. PyTorch is imported
+only where there is a tensor, so that what edits and renders starts without it.
 """
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
-ArrayOrTensor = TypeVar("ArrayOrTensor", np.ndarray, torch.Tensor)
+if TYPE_CHECKING:
+    import torch
+
+ArrayOrTensor = TypeVar("ArrayOrTensor", np.ndarray, "torch.Tensor")
 
 Size = tuple[int, int]
 """(width, height) in pixels or texels."""
@@ -54,10 +57,10 @@ def rescale_positions(xy_pixels: ArrayOrTensor, from_size: Size, to_size: Size) 
     Width scales x and height scales y. The same holds for flow vectors: resize the field, then call this on its values.
     """
     scale = (to_size[0] / from_size[0], to_size[1] / from_size[1])
-    if isinstance(xy_pixels, torch.Tensor):
-        # No tensor is made from Python numbers here: that would be a copy to the device, which a CUDA graph forbids.
-        return torch.stack([xy_pixels[..., 0] * scale[0], xy_pixels[..., 1] * scale[1]], -1)
-    return xy_pixels * np.asarray(scale, xy_pixels.dtype)
+    if isinstance(xy_pixels, np.ndarray):
+        return xy_pixels * np.asarray(scale, xy_pixels.dtype)
+    # No tensor is made from Python numbers here: that would be a copy to the device, which a CUDA graph forbids.
+    return _pair(xy_pixels[..., 0] * scale[0], xy_pixels[..., 1] * scale[1])
 
 
 def fit_long_edge(size: Size, limit: int) -> Size:
@@ -70,17 +73,14 @@ def fit_long_edge(size: Size, limit: int) -> Size:
 
 
 def uv_to_st(uv_texels: ArrayOrTensor, canvas: Size) -> ArrayOrTensor:
-    """Texel positions (…, 2), texel i's centre at i + 0.5, to Nuke's STMap: s left to right, t bottom to top, in [0, 1]."""
+    """Texel positions (…, 2), texel i's centre at i + 0.5, to Nuke's STMap in [0, 1]: s rightwards, t bottom to top."""
     st = rescale_positions(uv_texels, canvas, (1, 1))
-    st[..., 1] = 1.0 - st[..., 1]
-    return st
+    return _pair(st[..., 0], 1.0 - st[..., 1])
 
 
 def st_to_uv(st: ArrayOrTensor, canvas: Size) -> ArrayOrTensor:
     """Inverse of `uv_to_st`."""
-    flipped = st + 0.0
-    flipped[..., 1] = 1.0 - flipped[..., 1]
-    return rescale_positions(flipped, (1, 1), canvas)
+    return rescale_positions(_pair(st[..., 0], 1.0 - st[..., 1]), (1, 1), canvas)
 
 
 def transform_points(matrix: ArrayOrTensor, xy: ArrayOrTensor) -> ArrayOrTensor:
@@ -89,6 +89,14 @@ def transform_points(matrix: ArrayOrTensor, xy: ArrayOrTensor) -> ArrayOrTensor:
     w = matrix[..., 2, 0] * x + matrix[..., 2, 1] * y + matrix[..., 2, 2]
     out_x = (matrix[..., 0, 0] * x + matrix[..., 0, 1] * y + matrix[..., 0, 2]) / w
     out_y = (matrix[..., 1, 0] * x + matrix[..., 1, 1] * y + matrix[..., 1, 2]) / w
-    if isinstance(out_x, torch.Tensor):
-        return torch.stack([out_x, out_y], -1)
-    return np.stack([out_x, out_y], -1)
+    return _pair(out_x, out_y)
+
+
+def _pair(x: ArrayOrTensor, y: ArrayOrTensor) -> ArrayOrTensor:
+    """(…) and (…) to (…, 2)."""
+    if isinstance(x, np.ndarray):
+        return np.stack([x, y], -1)
+    import torch
+
+    assert isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor)
+    return torch.stack([x, y], -1)
