@@ -11,6 +11,7 @@ from truth_project import make_truth_project
 from layerloom import media
 from layerloom.edits import BackgroundEdit, Edit, HideEdit, OverlayEdit, PaintEdit, TextureEdit
 from layerloom.errors import UserError
+from layerloom.patches import canvas_patches
 from layerloom.project import Project
 from layerloom.render import render
 from layerloom.synthetic import SyntheticClip, make_clip
@@ -182,6 +183,20 @@ def carry_paint(clip: SyntheticClip, paint: np.ndarray, painted: int, frame: int
         expected[within] = (colour / light * clip.lighting[layer, frame])[within]
         sure |= within
     return np.clip(expected, 0, 1).astype(np.float32), sure
+
+
+def test_paint_ends_within_its_patch(project: Project, clip: SyntheticClip, tmp_path: Path) -> None:
+    """Lookups go on with a patch's border, so that must be empty; on all sides, wherever the paint ends in a texel."""
+    width, height = clip.size
+    for corner in range(4):
+        image = np.zeros((height, width, 4), np.uint8)
+        image[height // 2 : height // 2 + 5 + corner, width // 2 : width // 2 + 5 + corner] = 255
+        media.write_image(tmp_path / f"{corner}.png", image)
+        edit = PaintEdit(1, tmp_path / f"{corner}.png")
+        for patch in canvas_patches(project, [edit], []):
+            if patch is not None:
+                border = [patch.opacity[0], patch.opacity[-1], patch.opacity[:, 0], patch.opacity[:, -1]]
+                assert max(side.max() for side in border) == 0
 
 
 def test_hiding_an_object_shows_what_is_behind(project: Project, clip: SyntheticClip) -> None:

@@ -134,13 +134,14 @@ def _overlay_patch(layer: Layer, path: Path) -> Patch | None:
 
 def _paint_patch(project: Project, layer: int, frame: int, paint: Float32[np.ndarray, "h w 4"]) -> Patch | None:
     """The painting carried to the canvas: read where each texel is in its frame, that frame's lighting divided out."""
-    window = window_of(paint[..., 3])
+    # A pixel reaches half way to its neighbours, however many texels that is.
+    window = window_of(paint[..., 3], 1)
     if window is None:
         return None
     uv = project.uv(layer, frame, window)
     canvas = project.layers[layer].canvas
     left, top = (int(edge) for edge in np.clip(uv.min((0, 1)) - MARGIN, 0, canvas))
-    right, bottom = (int(edge) for edge in np.clip(uv.max((0, 1)) + MARGIN, 0, canvas))
+    right, bottom = (int(edge) for edge in np.clip(np.ceil(uv.max((0, 1))) + MARGIN, 0, canvas))
     if right <= left or bottom <= top:
         return None
     texels = pixel_centres((right - left, bottom - top)) + np.array([left, top], np.float32)
