@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 from layerloom import media
 from layerloom.conventions import Size
@@ -28,7 +28,21 @@ from layerloom.truth import painted_textures, truth_figures
 SIZES: dict[str, tuple[Size, int]] = {"cpu": ((320, 180), 24), "cuda": ((768, 432), 60)}
 """Size and number of frames of the clip, by device: what takes a minute or two there."""
 FPS = Fraction(24)
-INK = (250, 240, 70)
+INK, FIELD = (250, 240, 70), (30, 60, 150)
+FINER = 4
+"""Badges are drawn so much larger, then reduced: smooth outlines."""
+CAPTION_ROWS = 22
+MEANINGS = {
+    "seconds": "all of this, from making the clip to this table",
+    "psnr": "dB; the layers alone against the clip's frames",
+    "track_px": "pixels; how far the layer carries a point from its true place (median)",
+    "track_fraction": "the same as the mean of the shares within 1, 2, 4 and 8 pixels",
+    "iou": "overlap of the layer's matte with the true one; 1 is perfect",
+    "light_correlation": "of learned and true lighting along the layer's texels; 1 is perfect",
+    "edit_psnr_inside": "dB; what was painted on one frame, in all others, against the true result",
+    "edit_identical_outside": "whether every pixel away from the painting is the clip's own",
+    "edit_changed_outside": "share of those pixels that are not",
+}
 
 
 @dataclass(frozen=True)
@@ -72,7 +86,12 @@ def run_demo(directory: Path, device: torch.device, seed: int = 0, on_report: On
     files["figures"] = directory / "figures.json"
     files["figures"].write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     files["overview"] = directory / "overview.png"
-    media.write_image(files["overview"], _overview([truth.frames, edited, painted], [2, frames // 2, frames - 3]))
+    rows = {
+        "the clip": truth.frames,
+        "a badge drawn on each layer's texture": edited,
+        f"two badges painted on frame {painted_frame}, carried to all others": painted,
+    }
+    media.write_image(files["overview"], _overview(rows, [frames // 8, painted_frame, frames - 1 - frames // 8]))
     return Demo(figures, files)
 
 
@@ -99,44 +118,69 @@ def _render(project: Project, edits: Sequence[Edit], path: Path) -> UInt8[np.nda
 
 
 def _edit_texture(project: Project, number: int, directory: Path) -> TextureEdit:
-    """An exported texture with a badge and its layer's name drawn into the middle of what was seen."""
+    """An exported texture with a badge of its layer's name where it has most room among the texels that were seen."""
     layer = project.layers[number]
-    texture = layer.texture
-    rows, columns = np.nonzero(texture[..., 3] > 0.9)
-    centre = int(np.median(columns)), int(np.median(rows))
-    radius = max(8, int(0.22 * min(np.ptp(rows), np.ptp(columns))))
-    picture = np.ascontiguousarray(media.quantise(texture, 8))
-    colour = picture[..., :3].copy()
-    _draw_badge(colour, centre, radius, layer.name)
+    picture = media.quantise(layer.texture, 8)
+    centre, room = _widest_place(layer.texture[..., 3] > 0.9)
+    colour, cover = _badge(layer.canvas, centre, 0.55 * room, layer.name)
     file = directory / f"texture_{layer.name}.png"
-    media.write_image(file, np.dstack([colour, picture[..., 3]]))
+    edited = _lay_over(media.to_float(picture[..., :3]), colour, cover)
+    # Untouched texels stay as exported to the last bit: the edit is where the two differ.
+    media.write_image(file, np.dstack([media.quantise(edited, 8), picture[..., 3]]))
     return TextureEdit(layer.name, file)
 
 
 def _paint(truth: SyntheticClip, frame: int, file: Path) -> tuple[PaintEdit, Float32[np.ndarray, "h w 4"]]:
-    """A badge painted where object and background meet in one frame."""
-    height, width = truth.frames.shape[1:3]
-    rows, columns = np.nonzero(truth.alpha[0, frame] > 0.5)
-    centre = int(columns.max()) - width // 40, int(np.median(rows))
-    picture, cover = np.zeros((height, width, 3), np.uint8), np.zeros((height, width, 3), np.uint8)
-    radius = height // 7
-    _draw_badge(picture, centre, radius, "loom")
-    cv2.circle(cover, centre, radius, (255, 255, 255), -1, cv2.LINE_AA)
-    image = np.dstack([picture, cover[..., 0]])
-    media.write_image(file, image)
-    return PaintEdit(frame, file), media.to_float(image)
+    """Two badges painted on one frame: one on the object, one on the background beside it."""
+    on_object = truth.alpha[0, frame] > 0.5
+    image = np.zeros((*on_object.shape, 4), np.float32)
+    for text, place, share in (("loom", on_object, 0.7), ("layer", truth.alpha[-1, frame] > 0.99, 0.45)):
+        centre, room = _widest_place(place)
+        colour, cover = _badge(truth.size, centre, share * room, text)
+        image = np.where(cover[..., None] > 0, np.dstack([colour, cover]), image)
+    media.write_image(file, media.quantise(image, 8))
+    return PaintEdit(frame, file), media.to_float(media.quantise(image, 8))
 
 
-def _draw_badge(picture: UInt8[np.ndarray, "h w 3"], centre: tuple[int, int], radius: int, text: str) -> None:
-    # Drawn a little wider than the paint's cover, so that its edge has the badge's colour and no black.
-    cv2.circle(picture, centre, radius + 3, (30, 60, 150), -1, cv2.LINE_AA)
-    cv2.circle(picture, centre, round(radius * 0.85), INK, max(1, radius // 12), cv2.LINE_AA)
-    scale = 1.5 * radius / 12 / max(len(text), 4)
-    (wide, high), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_DUPLEX, scale, 1)
-    corner = centre[0] - wide // 2, centre[1] + high // 2
-    cv2.putText(picture, text, corner, cv2.FONT_HERSHEY_DUPLEX, scale, INK, max(1, radius // 30), cv2.LINE_AA)
+def _widest_place(mask: Bool[np.ndarray, "h w"]) -> tuple[tuple[float, float], float]:
+    """Centre (x, y) and radius of the largest disc that fits into a mask."""
+    framed = np.pad(mask.astype(np.uint8), 1)
+    distance = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    row, column = np.unravel_index(int(distance.argmax()), distance.shape)
+    return (float(column) + 0.5, float(row) + 0.5), float(distance.max())
 
 
-def _overview(rows: Sequence[UInt8[np.ndarray, "t h w 3"]], numbers: Sequence[int]) -> UInt8[np.ndarray, "H W 3"]:
-    """Source, texture edit and painting from top to bottom, at some frames from left to right."""
-    return np.concatenate([np.concatenate([frames[number] for number in numbers], 1) for frames in rows])
+def _badge(
+    size: Size, centre: tuple[float, float], radius: float, text: str
+) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
+    """A disc with a ring and a word in it: its colour (straight, everywhere) and its cover."""
+    width, height = size
+    picture = np.full((FINER * height, FINER * width, 3), FIELD, np.uint8)
+    cover = np.zeros(picture.shape[:2], np.uint8)
+    middle = round(FINER * centre[0]), round(FINER * centre[1])
+    reach = FINER * radius
+    cv2.circle(cover, middle, round(reach), 255, -1, cv2.LINE_AA)
+    cv2.circle(picture, middle, round(0.86 * reach), INK, max(1, round(0.09 * reach)), cv2.LINE_AA)
+    (wide, high), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_DUPLEX, 1, 1)
+    scale = min(1.4 * reach / wide, 0.6 * reach / high)
+    corner = middle[0] - round(scale * wide / 2), middle[1] + round(scale * high / 2)
+    cv2.putText(picture, text, corner, cv2.FONT_HERSHEY_DUPLEX, scale, INK, max(1, round(2.2 * scale)), cv2.LINE_AA)
+    small = [cv2.resize(part, size, interpolation=cv2.INTER_AREA) for part in (picture, cover)]
+    return media.to_float(small[0]), media.to_float(small[1])
+
+
+def _lay_over(
+    below: Float32[np.ndarray, "h w 3"], colour: Float32[np.ndarray, "h w 3"], cover: Float32[np.ndarray, "h w"]
+) -> Float32[np.ndarray, "h w 3"]:
+    return below + cover[..., None] * (colour - below)
+
+
+def _overview(rows: Mapping[str, UInt8[np.ndarray, "t h w 3"]], numbers: Sequence[int]) -> UInt8[np.ndarray, "H W 3"]:
+    """A strip of frames for each row, with its caption above."""
+    parts: list[np.ndarray] = []
+    for caption, frames in rows.items():
+        strip = np.concatenate([frames[number] for number in numbers], 1)
+        bar = np.full((CAPTION_ROWS, strip.shape[1], 3), 24, np.uint8)
+        cv2.putText(bar, caption, (6, 15), cv2.FONT_HERSHEY_DUPLEX, 0.45, (225, 225, 225), 1, cv2.LINE_AA)
+        parts += [bar, strip]
+    return np.concatenate(parts)
