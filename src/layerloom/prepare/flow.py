@@ -30,6 +30,8 @@ from layerloom.prepare.raft import RaftMatcher
 
 COMPUTE_LONG_EDGE = 1024
 LONGEST_PIXELS = 1e4
+SURE_RESPONSE = 0.2
+"""Of phase correlation (1 = a mere shift): below, it may have found anything."""
 
 Flow = Float32[np.ndarray, "h w 2"]
 Grey = UInt8[np.ndarray, "h w"]
@@ -180,7 +182,7 @@ def _dis_fields(frames: UInt8[np.ndarray, "t h w 3"], steps: Sequence[int], repo
 def _dis_pair(greys: Sequence[Grey], field: FlowField, shorter: FlowField | None, start: int) -> None:
     """Fill pair `start` of `field`."""
     first, last = greys[start], greys[start + field.step]
-    there, back = _first_guess(field, shorter, start)
+    there, back = _chained_guess(field.step, shorter, start) if shorter else _shift_guess(first, last)
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     dis.setFinestScale(0)  # refined down to full resolution: 0.04 px off instead of 0.07 px
     _fill_pair(field, start, dis.calc(first, last, there), dis.calc(last, first, back))
@@ -221,12 +223,19 @@ def _divisor(fields: Sequence[FlowField], step: int) -> FlowField | None:
     return next((field for field in reversed(fields) if step % field.step == 0), None)
 
 
-def _first_guess(field: FlowField, shorter: FlowField | None, start: int) -> tuple[Flow, Flow]:
+def _shift_guess(first: Grey, last: Grey) -> tuple[Flow, Flow]:
+    """The camera's pan, by phase correlation: DIS alone loses pans of a quarter of the frame, and finds less in any."""
+    window = cv2.createHanningWindow((first.shape[1], first.shape[0]), cv2.CV_32F)
+    shift, response = cv2.phaseCorrelate(first.astype(np.float32), last.astype(np.float32), window)
+    there = np.zeros((*first.shape, 2), np.float32)
+    if response > SURE_RESPONSE:
+        there[:] = shift
+    return there, -there
+
+
+def _chained_guess(step: int, shorter: FlowField, start: int) -> tuple[Flow, Flow]:
     """Long ways start from the chained shorter ones: alone, DIS finds next to nothing 8 frames on in a fast pan."""
-    if shorter is None:
-        still = np.zeros(field.forward.shape[1:], np.float32)
-        return still, still.copy()
-    starts = range(start, start + field.step, shorter.step)
+    starts = range(start, start + step, shorter.step)
     there = chain_flow([shorter.forward[i].astype(np.float32) for i in starts])
     back = chain_flow([shorter.backward[i].astype(np.float32) for i in reversed(starts)])
     return there, back

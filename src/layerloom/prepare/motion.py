@@ -30,6 +30,8 @@ INDEPENDENT_PIXELS = 16
 USUAL_TURN = 0.05
 """Rotation, shear or zoom that a layer is expected to make in a frame (1 = its size): a prior for small layers."""
 GAP_WEIGHT = 1e-3
+LARGEST_AREA = 64.0
+"""By which a homography may enlarge a corner of a frame. A canvas that holds more is mostly empty."""
 
 Matrices = Float64[np.ndarray, "t 3 3"]
 
@@ -49,8 +51,9 @@ def estimate_motion(flow: Sequence[FlowField], masks: Masks) -> Float64[np.ndarr
     """Per layer (objects front to back, then the background) and frame t the matrix that takes a pixel (x, y, 1) of
     frame t, at training size, to the layer's reference frame: of the frames that show it well, the middlemost.
 
-    A homography for the background, affine for objects, nearly a translation where few pixels support it. Frames that
-    do not show the layer get the motion between their neighbours'; before its first and after its last it rests.
+    A homography for the background (affine where a turning camera would blow it up); affine for objects, and nearly
+    a translation where few pixels support more. Frames that do not show the layer get the motion between their
+    neighbours'; before its first and after its last it rests.
     """
     coverage = layer_coverage(masks)
     return np.stack(
@@ -74,7 +77,8 @@ def _layer_motion(flow: Sequence[FlowField], coverage: UInt8[np.ndarray, "t h w"
     motion = _chain(links, frames, reference, pixel)
     motion = _refine(motion, links, shown, reference, AFFINE, pixel)
     if freedom == HOMOGRAPHY:
-        motion = _refine(motion, links, shown, reference, HOMOGRAPHY, pixel)
+        projective = _refine(motion, links, shown, reference, HOMOGRAPHY, pixel)
+        motion = projective if _is_moderate(projective, normalise, coverage) else motion
     motion = np.linalg.inv(motion[reference] @ normalise[reference]) @ motion @ normalise
     return _fill_hidden(motion, shown)
 
@@ -101,8 +105,10 @@ def _sample_links(flow: Sequence[FlowField], coverage: UInt8[np.ndarray, "t h w"
                     start, end = (rescale_positions(xy, field.size, full_size) for xy in (start, end))
                     found.append((first, last, start, end, weight))
     first, last = (np.array([link[i] for link in found], int) for i in (0, 1))
-    stacked = [np.array([link[i] for link in found], float).reshape(len(found), SAMPLES, -1) for i in (2, 3, 4)]
-    return _Links(first, last, stacked[0], stacked[1], stacked[2].reshape(len(found), SAMPLES))
+    stacked = [
+        np.array([link[i] for link in found], float).reshape(-1, SAMPLES, d) for i, d in ((2, 2), (3, 2), (4, 1))
+    ]
+    return _Links(first, last, stacked[0], stacked[1], stacked[2][..., 0])
 
 
 def _at_size(coverage: UInt8[np.ndarray, "t h w"], field: FlowField) -> Bool[np.ndarray, "t _ _"]:
@@ -351,6 +357,15 @@ def _solve_block_tridiagonal(
             solution[b] -= coupling[b] @ solution[b + 1]
         solution[b] = np.linalg.solve(diagonal[b], solution[b])
     return solution
+
+
+def _is_moderate(motion: Matrices, normalise: Matrices, coverage: UInt8[np.ndarray, "t h w"]) -> bool:
+    """Does a homography keep every corner of every frame in front, and enlarge nothing beyond LARGEST_AREA?"""
+    _, height, width = coverage.shape
+    corners = np.array([[0.0, 0.0, 1.0], [width, 0.0, 1.0], [0.0, height, 1.0], [width, height, 1.0]])
+    depth = (corners @ (motion @ normalise).transpose(0, 2, 1))[..., 2]
+    area = np.linalg.det(motion)[:, None] / np.maximum(depth, 1e-9) ** 3
+    return bool((depth > 0).all() and (area < LARGEST_AREA).all() and (area > 1 / LARGEST_AREA).all())
 
 
 def _fill_hidden(motion: Matrices, shown: Int[np.ndarray, " shown"]) -> Matrices:
