@@ -3,8 +3,15 @@
 Exit codes: 0 done, 1 unexpected, 2 bad usage or input (one line), 130 interrupted.
 """
 
+import contextlib
+import errno
+import functools
+import io
 import os
 import sys
+import traceback
+from collections.abc import Callable, Generator
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +19,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
 from layerloom import media
+from layerloom.clip import Masks
 from layerloom.console import Console
 from layerloom.edits import (
     BackgroundEdit,
@@ -25,43 +33,60 @@ from layerloom.edits import (
 from layerloom.errors import UserError
 from layerloom.project import Project
 
-Frames = Annotated[str | None, arg(metavar="A:B", help="half-open range of the source's frames, counted from 0")]
+# Commands import what they need when they run, so that those without learning start without PyTorch.
+
+Footage = Annotated[Positional[Path], arg(metavar="FOOTAGE")]
+ProjectFolder = Annotated[Positional[Path], arg(metavar="PROJECT")]
+NewProject = Annotated[Path, arg(metavar="PROJECT")]
+Folder = Annotated[Path, arg(metavar="DIR")]
+Number = Annotated[int, arg(metavar="N")]
+Device = Literal["auto", "cpu", "cuda"]
+OptionalFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")]
+OptionalFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
+OptionalNumber = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
+Frames = Annotated[
+    str | None,
+    arg(metavar="A:B", help="Frames A to B - 1 of the source, counted from 0. Default: all.", help_behavior_hint=""),
+]
+Switch = Annotated[bool, arg(help_behavior_hint="")]
 
 
 def decompose(
-    footage: Positional[Path],
-    out: Path,
-    masks: Path | None = None,
+    footage: Footage,
+    out: NewProject,
+    masks: OptionalFolder = None,
     quality: Literal["draft", "standard", "fine"] = "standard",
-    long_edge: int | None = None,
+    long_edge: OptionalNumber = None,
     frames: Frames = None,
-    flow: str = "dis",
-    flow_weights: Path | None = None,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    seed: int = 0,
-    resume: bool = False,
-    json: bool = False,
+    flow: Annotated[str, arg(metavar="dis|raft|DIR")] = "dis",
+    flow_weights: OptionalFile = None,
+    device: Device = "auto",
+    seed: Number = 0,
+    resume: Switch = False,
+    json: Switch = False,
 ) -> None:
     """Learn the layers of a video.
 
     Args:
         footage: A video file, or a folder of images.
         out: The project to write, such as bear.loom.
-        masks: A folder per object, one folder, or indexed-palette images. Found from motion if absent.
-        quality: How patient to be.
+        masks: A folder of images for each object, one folder of images, or indexed-palette images.
+            Default: objects are found by their motion.
+        quality: How long to learn.
         long_edge: Learn at this size (longer side, pixels). Edits are rendered at the footage's own size all the same.
-        flow: dis, raft (needs --flow-weights) or a folder of .flo or .npy files.
-        flow_weights: The official raft-small state dict.
+            Default: 384, 640 or 960 by quality on a CPU; 960, 1920 or 4096 on a GPU.
+        flow: How to find motion: dis, raft (needs --flow-weights), or a folder of .flo or .npy files.
+        flow_weights: The official weights of RAFT-small (raft-small.pth).
         device: Where to learn.
         seed: Of everything random.
-        resume: Go on from where an interrupted run stopped.
+        resume: Go on from where an interrupted run of the same command stopped.
         json: One JSON object a line instead of progress bars.
     """
     from layerloom import pipeline
 
-    pipeline.check_new_project(out)
+    pipeline.check_new_project(out, resume)
     chosen = pipeline.choose_device(device)
-    with Console(json) as console:
+    with Console(json) as console, _offering_to_resume(out):
         clip = pipeline.prepare(
             footage,
             masks=masks,
@@ -83,17 +108,16 @@ def decompose(
             provenance=provenance,
             on_report=console.report,
         )
-        console.result(
-            f"{out}: {project.figures['psnr']:.2f} dB", {"project": str(out), "psnr": project.figures["psnr"]}
-        )
+        psnr = project.figures["psnr"]
+        console.result(f"{out}: {psnr:.2f} dB", {"project": str(out), "psnr": psnr})
 
 
-def info(project: Positional[Path], json: bool = False) -> None:
+def info(project: ProjectFolder, json: Switch = False) -> None:
     """Say what a project holds.
 
     Args:
         project: A .loom folder.
-        json: As one JSON object.
+        json: One JSON object instead of a table.
     """
     opened = Project.open(project)
     source = opened.source
@@ -115,32 +139,32 @@ def info(project: Positional[Path], json: bool = False) -> None:
 
 
 def render(
-    project: Positional[Path],
-    out: str,
-    texture: UseAppendAction[tuple[str, ...]] = (),
-    overlay: UseAppendAction[tuple[str, ...]] = (),
-    paint: UseAppendAction[tuple[str, ...]] = (),
-    edits: Path | None = None,
-    hide: UseAppendAction[tuple[str, ...]] = (),
-    background: str | None = None,
+    project: ProjectFolder,
+    out: Annotated[str, arg(metavar="FILE|PATTERN")],
+    texture: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="LAYER=FILE")] = (),
+    overlay: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="LAYER=FILE")] = (),
+    paint: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="FRAME:FILE")] = (),
+    edits: OptionalFile = None,
+    hide: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="LAYER")] = (),
+    background: Annotated[str | None, arg(metavar="FILE|#rrggbb", help_behavior_hint="")] = None,
     mode: Literal["detail", "synthesis"] = "detail",
     frames: Frames = None,
-    codec: str | None = None,
-    json: bool = False,
+    codec: Annotated[str | None, arg(metavar="CODEC", help_behavior_hint="")] = None,
+    json: Switch = False,
 ) -> None:
     """Render the video with edits.
 
     Args:
-        project: A .loom folder.
-        out: A video file, or a pattern such as frames/%05d.png.
-        texture: LAYER=FILE, an edited copy of an exported texture.
-        overlay: LAYER=FILE, an RGBA image laid over the layer's canvas.
-        paint: FRAME:FILE, an RGBA image painted on what is seen in that frame.
+        project: What decompose wrote.
+        out: A video file (.mp4, .mov, .mkv), or a pattern of images such as frames/%05d.png.
+        texture: An edited copy of an exported texture; it acts where it differs from the export.
+        overlay: An RGBA image laid over the layer's canvas.
+        paint: An RGBA image of frame size, painted on what is seen in that frame and carried to all others.
         edits: A file of edits (JSON).
-        hide: A layer to leave out.
-        background: FILE or '#rrggbb' in place of the background.
-        mode: detail starts from the source frame, synthesis from the layers alone.
-        codec: h264, hevc, prores or ffv1.
+        hide: A layer to leave out; what is behind it shows.
+        background: A picture or a colour in place of the background.
+        mode: detail changes the source's own frames where there are edits; synthesis shows the layers alone.
+        codec: h264, hevc, prores or ffv1. Default: h264.
         json: One JSON object a line instead of progress bars.
     """
     from layerloom.render import render as render_frames
@@ -162,34 +186,73 @@ def render(
 
 
 def export(
-    project: Positional[Path],
-    to: Path,
-    only: str | None = None,
+    project: ProjectFolder,
+    to: Folder,
+    only: Annotated[str | None, arg(metavar="PART,PART,...", help_behavior_hint="")] = None,
     frames: Frames = None,
-    json: bool = False,
+    json: Switch = False,
 ) -> None:
     """Write textures, mattes, ST maps and lighting for other programs.
 
     Args:
-        project: A .loom folder.
+        project: What decompose wrote.
         to: The folder to write.
-        only: Comma-separated parts: textures, mattes, st, lighting. All of them by default.
+        only: Some of textures, mattes, st, lighting, separated by commas. Default: all of them.
         json: One JSON object a line instead of progress bars.
     """
     from layerloom.export import export as export_parts
 
     opened = Project.open(project)
+    parts = None if only is None else [part.strip() for part in only.split(",")]
+    numbers = _source_range(opened, frames)
     with Console(json) as console:
-        parts = None if only is None else [part.strip() for part in only.split(",")]
-        export_parts(opened, to, parts, _source_range(opened, frames), console.counter("export"))
-        console.result(f"{to}: exported", {"output": str(to)})
+        export_parts(opened, to, parts, numbers, console.share("export"))
+        console.result(f"{to}: {len(numbers)} frames", {"output": str(to), "frames": len(numbers)})
+
+
+def evaluate(
+    project: ProjectFolder,
+    masks: OptionalFolder = None,
+    tracks: OptionalFile = None,
+    json: OptionalFile = None,
+    report: Annotated[Path | None, arg(metavar="FILE.html", help_behavior_hint="")] = None,
+) -> None:
+    """Measure a project against its source.
+
+    docs/evaluation.md defines each figure.
+
+    Args:
+        project: What decompose wrote.
+        masks: True masks of the objects, laid out as for decompose. Default: those that were given to decompose.
+        tracks: True tracks of the source, in TAP-Vid's format (.npz).
+        json: Write all figures to this file.
+        report: Write a page with pictures, plots and all figures to this file.
+    """
+    from layerloom.evaluate import evaluate as measure
+    from layerloom.report import headlines, write_report
+
+    opened = Project.open(project)
+    for file in (json, report):
+        _check_writable(file)
+    with Console(as_json=False) as console:
+        figures = measure(opened, _true_masks(opened, masks), tracks, console.counter("measure"))
+        if json is not None:
+            _write_json(json, figures)
+        if report is not None:
+            console.share("report")(0.0)
+            write_report(report, opened, figures)
+            console.share("report")(1.0)
+        console.facts({caption: value for value, caption in headlines(figures)})
+        for file in (json, report):
+            if file is not None:
+                console.result(f"{file}: written", {})
 
 
 def demo(
-    out: Path = Path("layerloom-demo"),
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    seed: int = 0,
-    json: bool = False,
+    out: Folder = Path("layerloom-demo"),
+    device: Device = "auto",
+    seed: Number = 0,
+    json: Switch = False,
 ) -> None:
     """Make a clip with known truth, learn its layers, edit, render, export and measure. Needs no input.
 
@@ -199,34 +262,108 @@ def demo(
         seed: Of the clip and of everything random.
         json: One JSON object a line instead of progress bars and the table.
     """
-    from layerloom.demo import run_demo
+    from layerloom.demo import MEANINGS, run_demo
     from layerloom.pipeline import choose_device
 
     with Console(json) as console:
         result = run_demo(out, choose_device(device), seed, console.report)
-        console.facts({**result.figures, "files": {name: str(path) for name, path in result.files.items()}})
+        files = {name: str(path) for name, path in result.files.items()}
+        if json:
+            console.result("", {**result.figures, "files": files})
+        else:
+            console.facts(result.figures, MEANINGS)
+            console.facts(files)
 
 
-COMMANDS = {"demo": demo, "decompose": decompose, "info": info, "render": render, "export": export}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": demo,
+    "decompose": decompose,
+    "info": info,
+    "render": render,
+    "export": export,
+    "evaluate": evaluate,
+}
 
 
 def main() -> None:
     """Entry point of the `layerloom` command."""
     try:
-        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="layerloom", config=(FlagCreatePairsOff,))
+        _parse(sys.argv[1:])()
     except UserError as error:
         _fail(str(error), 2)
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
+    except KeyboardInterrupt as interrupt:
+        _fail(str(interrupt) or "interrupted", 130)
     except BrokenPipeError:
         # The reader of our output went away; nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in OUTSIDE_ERRORS:
+            _fail_unexpectedly(error)
+        _fail(f"{error.filename or 'output'}: {error.strerror}", 2)
+    except Exception as error:
+        _fail_unexpectedly(error)
+
+
+OUTSIDE_ERRORS = {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+"""Rights and room: what the user can mend."""
+
+
+def _parse(arguments: list[str]) -> Callable[[], None]:
+    """The command that is asked for, ready to run. UserError for wrong usage: the parser's box of text as one line."""
+    commands = {name: _postponed(command) for name, command in COMMANDS.items()}
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.extras.subcommand_cli_from_dict(
+                commands, prog="layerloom", description=DESCRIPTION, args=arguments, config=(FlagCreatePairsOff,)
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise UserError(_one_line(complaint.getvalue())) from None
+
+
+def _one_line(box: str) -> str:
+    """The parser's complaint, a box of text whose upper edge bears a title, with rules between its parts."""
+    title, *rows = (row.strip("│─╭╮╰╯ \n") or "─" for row in box.strip().splitlines())
+    parts = " ".join(rows).strip("─ ").split("─")
+    return f"{title}: {'; '.join(' '.join(part.split()) for part in parts)}"
+
+
+DESCRIPTION = "Turn a video into layers that are edited as still images, and the edited images back into video."
+
+
+def _postponed(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """The command as the parser sees it; called, it only notes its arguments."""
+
+    @functools.wraps(command)
+    def note(*values: Any, **named: Any) -> Callable[[], None]:
+        return functools.partial(command, *values, **named)
+
+    return note
 
 
 def _fail(message: str, code: int) -> None:
     print(f"layerloom: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
+
+
+def _fail_unexpectedly(error: Exception) -> None:
+    traceback.print_exc()
+    _fail(f"unexpected {type(error).__name__}: {error}; this is a fault of layerloom", 1)
+
+
+@contextlib.contextmanager
+def _offering_to_resume(out: Path) -> Generator[None]:
+    from layerloom import pipeline
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if pipeline.is_resumable(out):
+            raise KeyboardInterrupt("interrupted; the same command with --resume goes on from here") from None
+        raise KeyboardInterrupt("interrupted; nothing was written") from None
 
 
 def _pair(text: str, separator: str, form: str) -> tuple[str, str]:
@@ -262,6 +399,34 @@ def _long_edge(given: int | None, usual: int) -> int:
     if given is not None and not 64 <= given <= 8192:
         raise UserError(f"--long-edge {given}: allowed are 64 to 8192 pixels")
     return given or usual
+
+
+def _true_masks(project: Project, given: Path | None) -> Masks | None:
+    """Masks at source size: the given ones, else those that the project was learned with if they are still there."""
+    from layerloom.prepare.masks import load_masks
+
+    known = project.provenance.get("masks")
+    folder = given or (Path(known) if known and Path(known).is_dir() else None)
+    if folder is None:
+        return None
+    return load_masks(folder, project.source_range, project.source.size, media.probe(project.source_path).frames)
+
+
+def _check_writable(file: Path | None) -> None:
+    """UserError early if a file cannot be written; an older one is replaced."""
+    if file is None:
+        return
+    if file.is_dir():
+        raise UserError(f"{file}: is a folder; name a file")
+    if not file.absolute().parent.is_dir():
+        raise UserError(f"{file}: its folder does not exist")
+    if not os.access(file.absolute().parent, os.W_OK):
+        raise UserError(f"{file}: no permission to write there")
+
+
+def _write_json(file: Path, values: dict[str, Any]) -> None:
+    with media.atomic_file(file) as temporary:
+        temporary.write_text(dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _background(text: str) -> BackgroundEdit:

@@ -1,15 +1,13 @@
 """What the user sees while a command works: progress bars with time left, or one JSON object a line."""
 
 import json
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from layerloom.progress import Report
 
@@ -32,6 +30,7 @@ class Console:
         )
         self._tasks: dict[str, TaskID] = {}
         self._stage_started: dict[str, float] = {}
+        self._last_report = time.perf_counter()
         self._last_line = 0.0
 
     def __enter__(self) -> "Console":
@@ -45,10 +44,13 @@ class Console:
 
     def report(self, report: Report) -> None:
         """Show a sign of life."""
-        started = self._stage_started.setdefault(report.stage, time.perf_counter())
+        now = time.perf_counter()
+        # A stage began when the one before was last heard of.
+        started = self._stage_started.setdefault(report.stage, self._last_report)
+        self._last_report = now
         left = report.seconds_left
         if left is None and 0 < report.done < 1:
-            left = (time.perf_counter() - started) * (1 - report.done) / report.done
+            left = (now - started) * (1 - report.done) / report.done
         if self.as_json:
             self._report_line(report, left)
         else:
@@ -58,22 +60,30 @@ class Console:
         """A function of (done, in all) that reports a stage."""
         return lambda done, total: self.report(Report(stage, done / total))
 
+    def share(self, stage: str) -> Callable[[float], None]:
+        """A function of the share done, in [0, 1], that reports a stage."""
+        return lambda done: self.report(Report(stage, done))
+
     def result(self, text: str, values: dict[str, Any]) -> None:
         """The command's outcome."""
         self._progress.stop()
         print(json.dumps({"event": "result", **values}) if self.as_json else text, flush=True)
 
-    def facts(self, values: dict[str, Any]) -> None:
-        """A table of names and values; as JSON, one object."""
+    def facts(self, values: Mapping[str, Any], meanings: Mapping[str, str] | None = None) -> None:
+        """A table of names, values and, where they are given, meanings; as JSON, one object without the meanings."""
         self._progress.stop()
         if self.as_json:
             print(json.dumps(values), flush=True)
             return
-        table = Table(show_header=False, box=None)
-        for name, value in values.items():
-            for label, entry in _rows(name, value):
-                table.add_row(label, entry)
-        RichConsole(file=sys.stdout, soft_wrap=True).print(table)
+        rows = [
+            (label, entry, (meanings or {}).get(name, ""))
+            for name, value in values.items()
+            for label, entry in _rows(name, value)
+        ]
+        # Nothing is wrapped or cut: paths are to be copied.
+        widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+        for label, entry, meaning in rows:
+            print(f"{label:<{widths[0]}}  {entry:<{widths[1] if meaning else 0}}  {meaning}".rstrip(), flush=True)
 
     def _report_line(self, report: Report, left: float | None) -> None:
         now = time.perf_counter()

@@ -1,6 +1,7 @@
 """The two verbs: `prepare` turns footage into a Clip, `decompose` turns a Clip into a Project."""
 
 import json
+import os
 import platform
 import shutil
 import time
@@ -117,21 +118,25 @@ def decompose(
     Interrupted, it leaves `out`.partial, from which `resume=True` goes on. UserError where `out` exists, or where
     there is nothing to resume.
     """
-    check_new_project(out)
+    check_new_project(out, resume)
     _check_disk(clip, out)
     settings = settings or settings_for(quality, device.type, seed)
-    partial = out.with_name(out.name + ".partial")
+    partial = _partial(out)
     key = _resume_key(clip, settings)
-    if resume:
-        _check_resumable(partial, key)
+    if resume and (partial / "settings.json").read_text(encoding="utf-8") != key:
+        raise UserError(f"{partial}: was begun with other footage or settings; repeat those, or start without --resume")
     started = time.perf_counter()
     trainer = Trainer(clip, settings, device)
     if resume:
         trainer.load(partial / "checkpoint.safetensors")
-    _train(trainer, partial, key, on_report)
-    trained = time.perf_counter()
-    on_report(Report("bake", 0.0))
-    layers, psnr = bake(trainer.field, clip, lambda: _source_frames(clip), device)
+    try:
+        _train(trainer, partial, key, on_report)
+        trained = time.perf_counter()
+        on_report(Report("bake", 0.0))
+        layers, psnr = bake(trainer.field, clip, lambda: _source_frames(clip), device)
+    except KeyboardInterrupt:
+        _store_checkpoint(trainer, partial, key)
+        raise
     weights = {name: value.cpu().numpy() for name, value in trainer.field.state_dict().items()}
     project = Project.create(
         out,
@@ -153,27 +158,37 @@ def decompose(
     return project
 
 
-def check_new_project(out: Path) -> None:
-    """Raise UserError early if a project cannot be written to `out`."""
+def check_new_project(out: Path, resume: bool = False) -> None:
+    """Raise UserError early if a project cannot be written to `out`, or if there is nothing to resume."""
+    folder = out.absolute().parent
     if out.exists():
         raise UserError(f"{out}: exists already; remove it or choose another --out")
-    if not out.resolve().parent.is_dir():
-        raise UserError(f"{out.parent}: the output's folder does not exist")
+    if not folder.is_dir():
+        raise UserError(f"{folder}: the output's folder does not exist")
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{folder}: no permission to write there")
+    if resume and not is_resumable(out):
+        raise UserError(f"{_partial(out)}: nothing to resume; start without --resume")
+
+
+def is_resumable(out: Path) -> bool:
+    """Whether an interrupted run left something from which a project at `out` can be finished."""
+    return all((_partial(out) / name).is_file() for name in ("settings.json", "checkpoint.safetensors"))
+
+
+def _partial(out: Path) -> Path:
+    return out.with_name(out.name + ".partial")
 
 
 def _train(trainer: Trainer, partial: Path, key: str, on_report: OnReport) -> None:
-    """Run to the end; store a checkpoint every minute, and when stopped."""
-    stored = time.perf_counter()
-    begun, first = time.perf_counter(), trainer.step
-    try:
-        for progress in trainer.run():
-            on_report(_training_report(progress, begun, first))
-            if time.perf_counter() - stored > CHECKPOINT_SECONDS:
-                _store_checkpoint(trainer, partial, key)
-                stored = time.perf_counter()
-    except KeyboardInterrupt:
-        _store_checkpoint(trainer, partial, key)
-        raise
+    """Run to the end, and store a checkpoint every minute."""
+    begun = stored = time.perf_counter()
+    first = trainer.step
+    for progress in trainer.run():
+        on_report(_training_report(progress, begun, first))
+        if time.perf_counter() - stored > CHECKPOINT_SECONDS:
+            _store_checkpoint(trainer, partial, key)
+            stored = time.perf_counter()
 
 
 def _training_report(progress: Progress, begun: float, first: int) -> Report:
@@ -201,14 +216,6 @@ def _resume_key(clip: Clip, settings: TrainSettings) -> str:
         },
         indent=1,
     )
-
-
-def _check_resumable(partial: Path, key: str) -> None:
-    stored = partial / "settings.json"
-    if not stored.is_file() or not (partial / "checkpoint.safetensors").is_file():
-        raise UserError(f"{partial}: nothing to resume; start without --resume")
-    if stored.read_text(encoding="utf-8") != key:
-        raise UserError(f"{partial}: was begun with other footage or settings; repeat those, or start without --resume")
 
 
 def _frame_range(info: media.MediaInfo, frames: tuple[int | None, int | None]) -> range:

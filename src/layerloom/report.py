@@ -129,7 +129,8 @@ def _title(project: Project) -> str:
     )
 
 
-def _tiles(figures: Mapping[str, Any]) -> str:
+def headlines(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The few figures that say most, as (value, caption)."""
     reconstruction = figures["reconstruction"]
     tiles = [
         (_number(reconstruction["psnr"], 2, " dB"), "reconstruction PSNR"),
@@ -142,7 +143,14 @@ def _tiles(figures: Mapping[str, Any]) -> str:
         longest = [key for key in layer if key.isdigit()][-1:] or ["all"]
         caption = f"{longest[0]}-frame tracks" if longest[0].isdigit() else "tracks"
         tiles.append((_share(layer[longest[0]]["within"]["2"]), f"{caption} within 2 px, {name}"))
-    cells = (f'<div class="tile"><b>{value}</b><span>{html.escape(caption)}</span></div>' for value, caption in tiles)
+    return tiles
+
+
+def _tiles(figures: Mapping[str, Any]) -> str:
+    cells = (
+        f'<div class="tile"><b>{value}</b><span>{html.escape(caption)}</span></div>'
+        for value, caption in headlines(figures)
+    )
     return f'<div class="tiles">{"".join(cells)}</div>'
 
 
