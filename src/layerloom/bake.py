@@ -19,12 +19,12 @@ from layerloom.conventions import Size, long_edge, pixel_centres, rescale_positi
 from layerloom.model.layers import LayeredField, composite_alpha
 from layerloom.project import BakedLayer
 
-UV_TOLERANCE_TEXELS = 0.02
+UV_TOLERANCE_TEXELS = 0.04
 UV_NODE_SPACINGS_PIXELS = (16, 8, 4, 2)
-LIGHT_NODES_PER_CANVAS = 96
+LIGHT_NODES_PER_CANVAS = 128
 SOLVE_ROUNDS = 4
-OUTLIER_LEVEL = 0.15
-"""A residual this large (of full scale) counts half in the texture: passers-by should not be burnt in."""
+OUTLIER_LEVEL = 0.3
+"""A residual this large (of full scale) counts a quarter in the texture: passers-by should not be burnt in."""
 PRIOR_WEIGHT = 0.1
 """How many fully covered pixels the network's own colour counts for."""
 UNSEEN_WEIGHT = 1e-3

@@ -1,6 +1,7 @@
-"""What the user sees while a command works: progress bars with time left, or one JSON object a line."""
+"""What the user sees while a command works: bars with time left on a terminal, else a line now and then, or JSON."""
 
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -12,10 +13,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from layerloom.progress import Report
 
 JSON_INTERVAL_SECONDS = 0.5
+LOG_INTERVAL_SECONDS = 10.0
 
 
 class Console:
-    """Progress on standard error, results on standard output. A context manager; bars vanish when it ends."""
+    """Progress on standard error, results on standard output; as JSON, both on the latter. A context manager."""
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
@@ -26,12 +28,12 @@ class Console:
             TimeElapsedColumn(),
             TextColumn("{task.fields[note]}"),
             console=RichConsole(stderr=True),
-            disable=as_json,
+            disable=as_json or not sys.stderr.isatty(),
         )
         self._tasks: dict[str, TaskID] = {}
         self._stage_started: dict[str, float] = {}
         self._last_report = time.perf_counter()
-        self._last_line = 0.0
+        self._last_line = time.perf_counter()
 
     def __enter__(self) -> "Console":
         self._progress.start()
@@ -45,16 +47,19 @@ class Console:
     def report(self, report: Report) -> None:
         """Show a sign of life."""
         now = time.perf_counter()
+        is_new = report.stage not in self._stage_started
         # A stage began when the one before was last heard of.
         started = self._stage_started.setdefault(report.stage, self._last_report)
         self._last_report = now
         left = report.seconds_left
         if left is None and 0 < report.done < 1:
             left = (now - started) * (1 - report.done) / report.done
-        if self.as_json:
-            self._report_line(report, left)
-        else:
+        if not self._progress.disable:
             self._report_bar(report, left)
+        elif self.as_json and (is_new or self._is_due(report, JSON_INTERVAL_SECONDS) or report.done >= 1):
+            self._print_object(report, left)
+        elif not self.as_json and self._is_due(report, LOG_INTERVAL_SECONDS):
+            print(f"{report.stage} {report.done:.0%} {_notes(report, left)}".rstrip(), file=sys.stderr, flush=True)
 
     def counter(self, stage: str) -> Callable[[int, int], None]:
         """A function of (done, in all) that reports a stage."""
@@ -85,25 +90,32 @@ class Console:
         for label, entry, meaning in rows:
             print(f"{label:<{widths[0]}}  {entry:<{widths[1] if meaning else 0}}  {meaning}".rstrip(), flush=True)
 
-    def _report_line(self, report: Report, left: float | None) -> None:
+    def _is_due(self, report: Report, interval_seconds: float) -> bool:
+        """Whether the last line is long past, or there is a message."""
         now = time.perf_counter()
-        if now - self._last_line < JSON_INTERVAL_SECONDS and report.done < 1 and not report.message:
-            return
+        if now - self._last_line < interval_seconds and not report.message:
+            return False
         self._last_line = now
+        return True
+
+    def _print_object(self, report: Report, left: float | None) -> None:
         values = {"stage": report.stage, "done": report.done, "seconds_left": left, "psnr": report.psnr}
         line = {name: value for name, value in {**values, "message": report.message}.items() if value is not None}
         print(json.dumps({"event": "progress", **line}), flush=True)
 
     def _report_bar(self, report: Report, left: float | None) -> None:
-        if report.message:
-            self._progress.console.print(report.message)
         if report.stage not in self._tasks:
             for task in self._tasks.values():
                 self._progress.update(task, completed=1.0, note="")
             self._tasks[report.stage] = self._progress.add_task(report.stage, total=1.0, note="")
-        notes = [f"{left:.0f} s left"] if left is not None and report.done < 1 else []
-        notes += [f"{report.psnr:.1f} dB"] if report.psnr is not None else []
-        self._progress.update(self._tasks[report.stage], completed=report.done, note=", ".join(notes))
+        self._progress.update(self._tasks[report.stage], completed=report.done, note=_notes(report, left))
+
+
+def _notes(report: Report, left: float | None) -> str:
+    notes = [f"{left:.0f} s left"] if left is not None and report.done < 1 else []
+    notes += [f"{report.psnr:.1f} dB"] if report.psnr is not None else []
+    notes += [report.message] if report.message is not None else []
+    return ", ".join(notes)
 
 
 def _rows(name: str, value: Any) -> list[tuple[str, str]]:

@@ -28,18 +28,18 @@ ALPHA_FLOOR = 1e-5
 class FieldSettings:
     """Resolutions of the grids, in pixels, texels and frames, and the networks' sizes."""
 
-    mapping_cells_pixels: tuple[float, float] = (200.0, 16.0)
+    mapping_cells_texels: tuple[float, float] = (200.0, 8.0)
     mapping_cells_frames: tuple[float, float] = (16.0, 2.0)
-    mapping_levels: int = 5
+    mapping_levels: int = 6
     texture_cells_texels: tuple[float, float] = (64.0, 1.0)
     texture_levels: int = 10
-    texture_entries: int = 2**20
+    texture_entries: int = 2**21
     texture_hidden: int = 64
     texture_hidden_layers: int = 2
-    lighting_cells_per_canvas: tuple[float, float] = (4.0, 24.0)
-    lighting_cells_frames: tuple[float, float] = (16.0, 3.0)
-    lighting_levels: int = 5
-    alpha_cells_pixels: tuple[float, float] = (64.0, 2.0)
+    lighting_cells_per_canvas: tuple[float, float] = (4.0, 64.0)
+    lighting_cells_frames: tuple[float, float] = (16.0, 1.0)
+    lighting_levels: int = 6
+    alpha_cells_texels: tuple[float, float] = (64.0, 2.0)
     alpha_cells_frames: tuple[float, float] = (8.0, 1.0)
     alpha_levels: int = 8
     alpha_entries: int = 2**19
@@ -107,10 +107,12 @@ class Layer(nn.Module):
             spans = (float(extent[0]), float(extent[1]), float(frames))
             return grid_resolutions(spans, (cells[0], cells[0], coarse), (cells[1], cells[1], fine), levels)
 
-        mapping_grid = space_time(size, s.mapping_cells_pixels, s.mapping_cells_frames, s.mapping_levels)
+        mapping_grid = space_time(canvas, s.mapping_cells_texels, s.mapping_cells_frames, s.mapping_levels)
         self.offset = Lattice(GridLayout(mapping_grid, s.texture_entries, 2))
         coarse, fine = s.texture_cells_texels
-        texture_grid = grid_resolutions((float(canvas[0]), float(canvas[1])), (coarse, coarse), (fine, fine), s.texture_levels)
+        texture_grid = grid_resolutions(
+            (float(canvas[0]), float(canvas[1])), (coarse, coarse), (fine, fine), s.texture_levels
+        )
         self.texture_network = EncodedNetwork(
             GridLayout(texture_grid, s.texture_entries), s.texture_hidden, s.texture_hidden_layers, 3
         )
@@ -122,24 +124,33 @@ class Layer(nn.Module):
         self.log_lighting = Lattice(GridLayout(lighting_grid, s.texture_entries, 3))
         self.alpha_network: EncodedNetwork | None = None
         if has_alpha:
-            alpha_grid = space_time(size, s.alpha_cells_pixels, s.alpha_cells_frames, s.alpha_levels)
+            alpha_grid = space_time(canvas, s.alpha_cells_texels, s.alpha_cells_frames, s.alpha_levels)
             self.alpha_network = EncodedNetwork(
                 GridLayout(alpha_grid, s.alpha_entries), s.alpha_hidden, s.alpha_hidden_layers, 1
             )
 
-    def space_time(self, xy: Float[Tensor, "n k 2"], frame: Int[Tensor, " n"], extent: Size) -> Float[Tensor, "n*k 3"]:
-        time = frame_to_unit_time(frame.float(), self.frames)[:, None, None].expand(*xy.shape[:2], 1)
-        return torch.cat([rescale_positions(xy, extent, (1, 1)), time], -1).flatten(0, 1)
+    def space_time(self, uv: Float[Tensor, "n k 2"], frame: Int[Tensor, " n"]) -> Float[Tensor, "n*k 3"]:
+        """Canvas position and time, each in [0, 1] where the canvas reaches."""
+        time = frame_to_unit_time(frame.float(), self.frames)[:, None, None].expand(*uv.shape[:2], 1)
+        return torch.cat([rescale_positions(uv, self.canvas, (1, 1)), time], -1).flatten(0, 1)
+
+    def start(self, xy: Float[Tensor, "n k 2"], frame: Int[Tensor, " n"]) -> Float[Tensor, "n k 2"]:
+        """Texel positions that the motion prior alone gives pixels `xy` of `frame`."""
+        return transform_points(self.motion[frame][:, None], xy)
 
     def mapping(
         self, xy: Float[Tensor, "n k 2"], frame: Int[Tensor, " n"]
     ) -> tuple[Float[Tensor, "n k 2"], Float[Tensor, "n k 2"]]:
-        """Texel positions seen at pixels `xy` of `frame`, and where the motion prior alone would look."""
-        start = transform_points(self.motion[frame][:, None], xy)
+        """Texel positions seen at pixels `xy` of `frame`, and where the motion prior alone would look.
+
+        The offset is a function of the prior's position and time, not of the pixel and time: there the layer stands
+        still, so what bends it changes slowly, however fast layer and camera move across the frame.
+        """
+        start = self.start(xy, frame)
         affine = self.affine[frame]
         centred = (start - self.centre) / (long_edge(self.canvas) / 2)
         moved = start + affine[:, None, :, 2] + torch.einsum("nij,nkj->nki", affine[..., :2], centred)
-        return moved + self.offset(self.space_time(xy, frame, self.size)).view_as(xy), start
+        return moved + self.offset(self.space_time(start, frame)).view_as(xy), start
 
     def texture(self, uv: Float[Tensor, "n k 2"]) -> Float[Tensor, "n k 3"]:
         """Colour in (0, 1) at texel positions; beyond the canvas its border continues."""
@@ -148,16 +159,19 @@ class Layer(nn.Module):
 
     def lighting(self, uv: Float[Tensor, "n k 2"], frame: Int[Tensor, " n"]) -> Float[Tensor, "n k 3"]:
         """Multiplier of the texture's colour. uv enters without gradient: light never bends the mapping."""
-        return self.log_lighting(self.space_time(uv.detach(), frame, self.canvas)).exp().view(*uv.shape[:2], 3)
+        return self.log_lighting(self.space_time(uv.detach(), frame)).exp().view(*uv.shape[:2], 3)
 
     def own_alpha(
-        self, xy: Float[Tensor, "n k 2"], frame: Int[Tensor, " n"], start: Float[Tensor, "n k"]
+        self, xy: Float[Tensor, "n k 2"], frame: Int[Tensor, " n"], odds: Float[Tensor, "n k"]
     ) -> Float[Tensor, "n k"]:
-        """Coverage before occlusion by layers in front; `start` is the log odds the mask gives, -inf where none."""
+        """Coverage before occlusion by layers in front; `odds` are the log odds the mask gives, -inf where none.
+
+        Learned over the prior's canvas position and time, as the mapping's offset is.
+        """
         assert self.alpha_network is not None
-        learned = self.alpha_network(self.space_time(xy, frame, self.size)).view(xy.shape[:2])
-        alpha = torch.sigmoid(start.clamp(min=-2 * ALPHA_START_LOGIT) + learned)
-        return alpha.clamp(ALPHA_FLOOR, 1 - ALPHA_FLOOR) * (start > -2 * ALPHA_START_LOGIT)
+        learned = self.alpha_network(self.space_time(self.start(xy, frame), frame)).view(xy.shape[:2])
+        alpha = torch.sigmoid(odds.clamp(min=-2 * ALPHA_START_LOGIT) + learned)
+        return alpha.clamp(ALPHA_FLOOR, 1 - ALPHA_FLOOR) * (odds > -2 * ALPHA_START_LOGIT)
 
 
 class LayeredField(nn.Module):

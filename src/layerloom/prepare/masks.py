@@ -15,6 +15,7 @@ from layerloom.conventions import Size, pixel_centres, rescale_positions
 from layerloom.errors import UserError
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+OUTLINE_TRUST = 0.25  # of a given mask along its outline: it may become soft there, but not wander off
 VOID_INDEX = 255  # palette images of segmentation datasets mark undecided pixels with it
 
 
@@ -264,8 +265,8 @@ def _link(frame: int, distance: int, vectors: np.ndarray, confidence: UInt8[np.n
 def complete_masks(masks: Masks, flow: Sequence[FlowField]) -> Masks:
     """Fill missing frames (trust 0 everywhere) along the flow, and set how far each pixel can be trusted.
 
-    Coverage of given frames is not touched. Their trust is lowered in two places: to 0 along the outline, rising to
-    full 3 px from it, where a hard mask says nothing about softness; and where the masks that confident flow brings
+    Coverage of given frames is not touched. Their trust is lowered in two places: to a quarter along the outline, rising
+    to full 3 px from it, where a hard mask says nothing about softness; and where the masks that confident flow brings
     from other frames say something else (full up to a mean disagreement of 0.15, none from 0.4). So precise masks
     stay trusted up to their outline, while of masks that jitter or swell the sure inside and outside remain.
     A filled frame is the mean of the nearest known masks, weighted by the flow's confidence over the distance; its
@@ -286,7 +287,9 @@ def complete_masks(masks: Masks, flow: Sequence[FlowField]) -> Masks:
             else:
                 decided = np.abs(coverage[i, frame] / np.float32(127.5) - 1)
                 sureness = 128 * _ramp(decided, 0.5, 0.9) * known.any()
-            trust[i, frame] = np.round(sureness * _ramp(_outline_distance(coverage[i, frame]), 1.0, 3.0))
+            from_outline = _ramp(_outline_distance(coverage[i, frame]), 1.0, 3.0)
+            floor = OUTLINE_TRUST if known[frame] else 0.0
+            trust[i, frame] = np.round(sureness * (floor + (1 - floor) * from_outline))
     return Masks(masks.names, coverage, trust)
 
 

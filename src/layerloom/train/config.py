@@ -18,9 +18,9 @@ class LearningRates:
     `mapping_texels` and `affine_texels` are steps in texels; `log_lighting` in log light.
     """
 
-    grids: float = 1e-2
+    grids: float = 2e-2
     networks: float = 2e-3
-    mapping_texels: float = 2e-2
+    mapping_texels: float = 6e-2
     affine_texels: float = 1e-2
     log_lighting: float = 4e-3
     final_share: float = 0.01
@@ -49,11 +49,13 @@ def settings_for(quality: Quality, device: str, seed: int = 0) -> TrainSettings:
             texture_entries=2**18,
             texture_hidden=32,
             texture_hidden_layers=1,
+            lighting_cells_per_canvas=(4.0, 24.0),
+            lighting_cells_frames=(16.0, 3.0),
             lighting_levels=4,
             alpha_levels=5,
             alpha_entries=2**15,
             alpha_hidden=16,
         )
-        return TrainSettings(steps, 128, seed, rates=LearningRates(networks=5e-3, mapping_texels=4e-2), field=small)
+        return TrainSettings(steps, 128, seed, rates=LearningRates(networks=5e-3), field=small)
     steps = {"draft": 600, "standard": 4000, "fine": 15000}[quality]
     return TrainSettings(steps, 1024, seed)
