@@ -305,8 +305,8 @@ def main() -> None:
         _fail_unexpectedly(error)
 
 
-OUTSIDE_ERRORS = {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-"""Rights and room: what the user can mend."""
+OUTSIDE_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
+"""Rights, room and wrong places: what the user can mend."""
 
 
 def _parse(arguments: list[str]) -> Callable[[], None]:

@@ -237,7 +237,7 @@ def _read_frames(path: Path, used: range, size: Size, on_report: OnReport) -> np
 
 def _source_frames(clip: Clip) -> Iterator[np.ndarray]:
     """The clip's frames at source size; those in memory will do where they are that size and as deep."""
-    if clip.size == clip.source.size:
+    if clip.size == clip.source.size and media.probe(clip.source.path).bit_depth == 8:
         return iter(clip.frames)
     first = clip.source.first_frame
     return media.read_frames(clip.source.path, first, first + clip.source.frames)
