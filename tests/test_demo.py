@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from layerloom import demo, media, pipeline
-from layerloom.demo import MEANINGS, Demo, run_demo
+from layerloom.demo import CONTENTS, MEANINGS, Demo, run_demo
 from layerloom.errors import UserError
 from layerloom.progress import Report
 from layerloom.project import Project
@@ -55,6 +55,7 @@ def test_even_a_moment_of_learning_finds_the_layers(made: Demo) -> None:
 
 def test_every_file_it_names_is_there(made: Demo) -> None:
     assert all(path.exists() for path in made.files.values())
+    assert set(made.files) == set(CONTENTS)
     for name in ("clip", "edited", "painted"):
         found = media.probe(made.files[name])
         assert (found.size, found.frames) == (SIZE, FRAMES)

@@ -262,7 +262,7 @@ def demo(
         seed: Of the clip and of everything random.
         json: One JSON object a line instead of progress bars and the table.
     """
-    from layerloom.demo import MEANINGS, run_demo
+    from layerloom.demo import CONTENTS, MEANINGS, run_demo
     from layerloom.pipeline import choose_device
 
     with Console(json) as console:
@@ -272,7 +272,7 @@ def demo(
             console.result("", {**result.figures, "files": files})
         else:
             console.facts(result.figures, MEANINGS)
-            console.facts(files)
+            console.facts(files, CONTENTS)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

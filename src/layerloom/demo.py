@@ -43,6 +43,16 @@ MEANINGS = {
     "edit_identical_outside": "whether every pixel away from the painting is the clip's own",
     "edit_changed_outside": "share of those pixels that are not",
 }
+CONTENTS = {
+    "clip": "the clip that was made",
+    "masks": "its object's masks, as a user would give them",
+    "project": "what was learned; try layerloom info, render, export, evaluate on it",
+    "export": "textures, mattes, ST maps and lighting for other programs",
+    "edited": "WATCH: a badge drawn on each layer's texture",
+    "painted": "WATCH: two badges painted on one frame, carried to all others",
+    "figures": "the figures above",
+    "overview": "LOOK: frames of all three",
+}
 
 
 @dataclass(frozen=True)
@@ -122,7 +132,7 @@ def _edit_texture(project: Project, number: int, directory: Path) -> TextureEdit
     layer = project.layers[number]
     picture = media.quantise(layer.texture, 8)
     centre, room = _widest_place(layer.texture[..., 3] > 0.9)
-    colour, cover = _badge(layer.canvas, centre, 0.55 * room, layer.name)
+    colour, cover = _badge(layer.canvas, centre, 0.5 * room, layer.name)
     file = directory / f"texture_{layer.name}.png"
     edited = _lay_over(media.to_float(picture[..., :3]), colour, cover)
     # Untouched texels stay as exported to the last bit: the edit is where the two differ.
@@ -163,8 +173,14 @@ def _badge(
     cv2.circle(picture, middle, round(0.86 * reach), INK, max(1, round(0.09 * reach)), cv2.LINE_AA)
     (wide, high), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_DUPLEX, 1, 1)
     scale = min(1.4 * reach / wide, 0.6 * reach / high)
-    corner = middle[0] - round(scale * wide / 2), middle[1] + round(scale * high / 2)
-    cv2.putText(picture, text, corner, cv2.FONT_HERSHEY_DUPLEX, scale, INK, max(1, round(2.2 * scale)), cv2.LINE_AA)
+    word = np.zeros_like(cover)
+    start = round(middle[0] - scale * wide / 2), round(middle[1] + scale * high / 2)
+    cv2.putText(word, text, start, cv2.FONT_HERSHEY_DUPLEX, scale, (255,), max(1, round(2.2 * scale)), cv2.LINE_AA)
+    # The text's announced size is not quite that of its ink, which is moved to the middle.
+    left, top, inked_width, inked_height = cv2.boundingRect(word)
+    shift = middle[0] - left - inked_width // 2, middle[1] - top - inked_height // 2
+    word = np.roll(word, shift[::-1], (0, 1))
+    picture[word > 0] = INK
     small = [cv2.resize(part, size, interpolation=cv2.INTER_AREA) for part in (picture, cover)]
     return media.to_float(small[0]), media.to_float(small[1])
 
