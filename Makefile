@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-.PHONY: demo test check bench clean
+.PHONY: demo test check clean
 
 # The install is redone only when what it depends on changes.
 $(VENV)/installed: pyproject.toml constraints.txt
