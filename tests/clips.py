@@ -1,4 +1,4 @@
-"""Small clips for tests of the learning half: synthetic footage with given masks, flow and motion taken from the truth."""
+"""Small clips for tests of the learning half: synthetic footage with masks, flow and motion taken from the truth."""
 
 from fractions import Fraction
 from pathlib import Path

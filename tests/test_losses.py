@@ -25,7 +25,15 @@ def evaluation(alpha: float = 0.75) -> Evaluation:
     frame = torch.zeros(TILES, dtype=torch.long)
     ones = torch.ones(TILES, 32)
     batch = Batch(
-        False, frame, xy, torch.full((TILES, PIXELS, 3), 0.5), alphas, torch.ones(TILES, PIXELS), frame, xy[:, :32], ones
+        False,
+        frame,
+        xy,
+        torch.full((TILES, PIXELS, 3), 0.5),
+        alphas,
+        torch.ones(TILES, PIXELS),
+        frame,
+        xy[:, :32],
+        ones,
     )
     half = uv[:, :, :32]
     far = torch.tensor([[0.0, 0.0], [100.0, 0.0], [0.0, 100.0]]).expand(2, TILES, 3, 2)

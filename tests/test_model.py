@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -44,7 +46,7 @@ def test_grid_cells_are_square_and_get_finer() -> None:
     grids = grid_resolutions((320.0, 180.0, 24.0), (64.0, 64.0, 24.0), (2.0, 2.0, 1.0), 6)
     assert grids[0] == (5, 3, 1)
     assert grids[-1] == (160, 90, 24)
-    assert all(a <= b for coarse, fine in zip(grids, grids[1:]) for a, b in zip(coarse, fine))
+    assert all(a <= b for coarse, fine in pairwise(grids) for a, b in zip(coarse, fine, strict=True))
 
 
 def test_canvases_hold_what_their_layers_show() -> None:

@@ -86,9 +86,8 @@ class Clip:
         if frames < 2:
             raise UserError(f"{self.source.path}: {frames} frame; a clip needs at least 2")
         if self.masks.coverage.shape[1:] != (frames, height, width):
-            raise UserError(
-                f"masks are {self.masks.coverage.shape[1:]} (frames, height, width), the clip is {(frames, height, width)}"
-            )
+            found, wanted = self.masks.coverage.shape[1:], (frames, height, width)
+            raise UserError(f"masks are {found} (frames, height, width), the clip is {wanted}")
         if self.motion.shape[0] != len(self.layer_names):
             raise ValueError(f"motion for {self.motion.shape[0]} layers, but the clip has {len(self.layer_names)}")
         if self.source.frames != frames:

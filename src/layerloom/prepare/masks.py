@@ -265,7 +265,7 @@ def _link(frame: int, distance: int, vectors: np.ndarray, confidence: UInt8[np.n
 def complete_masks(masks: Masks, flow: Sequence[FlowField]) -> Masks:
     """Fill missing frames (trust 0 everywhere) along the flow, and set how far each pixel can be trusted.
 
-    Coverage of given frames is not touched. Their trust is lowered in two places: to a quarter along the outline, rising
+    Coverage of given frames is not touched. Trust is lowered in two places: to a quarter along the outline, rising
     to full 3 px from it, where a hard mask says nothing about softness; and where the masks that confident flow brings
     from other frames say something else (full up to a mean disagreement of 0.15, none from 0.4). So precise masks
     stay trusted up to their outline, while of masks that jitter or swell the sure inside and outside remain.
