@@ -108,7 +108,7 @@ def test_only_what_is_asked_for_is_written(project: Project, tmp_path: Path) -> 
 
 
 def test_wrong_requests_write_nothing(project: Project, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"'smoke'; there are textures, mattes, st, lighting"):
+    with pytest.raises(UserError, match=r"'smoke'; there are textures, mattes, st, lighting, psd"):
         export(project, tmp_path / "out", only={"st", "smoke"})
     with pytest.raises(UserError, match="has frames 0:4"):
         export(project, tmp_path / "out", frames=range(2, 9))

@@ -157,7 +157,7 @@ def render(
     Args:
         project: What decompose wrote.
         out: A video file (.mp4, .mov, .mkv), or a pattern of images such as frames/%05d.png.
-        texture: An edited copy of an exported texture; it acts where it differs from the export.
+        texture: An edited copy of an exported texture (image, .psd, .ora); it acts where it differs from the export.
         overlay: An RGBA image laid over the layer's canvas.
         paint: An RGBA image of frame size, painted on what is seen in that frame and carried to all others.
         edits: A file of edits (JSON).
@@ -197,7 +197,7 @@ def export(
     Args:
         project: What decompose wrote.
         to: The folder to write.
-        only: Some of textures, mattes, st, lighting, separated by commas. Default: all of them.
+        only: Some of textures, mattes, st, lighting (the default: all four), psd, ora; separated by commas.
         json: One JSON object a line instead of progress bars.
     """
     from layerloom.export import export as export_parts

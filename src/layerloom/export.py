@@ -2,6 +2,7 @@
 
     DIR/manifest.json                 sizes, frames, layers front to back
         <layer>/texture.png           16-bit straight RGBA on the canvas, as the project holds it
+        <layer>/texture.psd, .ora 8-bit layered documents to paint on: see `documents` (parts psd, ora)
         <layer>/matte/00000.png       16-bit grey, linear: composited α; over all layers exactly 65535
         <layer>/st/00000.exr          float32 R, G: texel position as Nuke's STMap, bottom to top
         <layer>/lighting/00000.exr    half R, G, B: multiplier of the texture's display-referred colour
@@ -20,14 +21,16 @@ from jaxtyping import Float16, Float32, UInt16
 
 from layerloom import media
 from layerloom.conventions import uv_to_st
+from layerloom.documents import write_document
 from layerloom.errors import UserError
 from layerloom.mattes import stream_mattes
 from layerloom.project import Project, new_folder
 
 FORMAT = "layerloom-export"
 VERSION = 1
-PARTS = ("textures", "mattes", "st", "lighting")
-"""What can be asked for; all of it by default."""
+DEFAULT_PARTS = ("textures", "mattes", "st", "lighting")
+PARTS = (*DEFAULT_PARTS, "psd", "ora")
+"""What can be asked for."""
 PER_FRAME = frozenset({"mattes", "st", "lighting"})
 HALF_MAX = float(np.finfo(np.float16).max)
 
@@ -41,10 +44,11 @@ def export(
 ) -> None:
     """Write the parts named in `only` (see `PARTS`) and the manifest to a new folder, complete or not at all.
 
+    only: `DEFAULT_PARTS` by default.
     frames: numbered as the source's, from 0; all by default. progress: told the fraction done.
     If the source is gone, mattes that were learned smaller than it are exported unrefined. Raises UserError.
     """
-    parts = set(PARTS if only is None else only)
+    parts = set(DEFAULT_PARTS if only is None else only)
     unknown = sorted(parts - set(PARTS))
     if unknown or not parts:
         raise UserError(f"nothing to export is named '{', '.join(unknown)}'; there are {', '.join(PARTS)}")
@@ -56,6 +60,8 @@ def export(
             (folder / layer.name).mkdir()
             if "textures" in parts:
                 shutil.copyfile(layer.folder / "texture.png", folder / layer.name / "texture.png")
+            for suffix in sorted(parts & {"psd", "ora"}):
+                write_document(folder / layer.name / f"texture.{suffix}", layer.texture)
         if parts & PER_FRAME:
             _export_frames(project, folder, parts, frames, progress)
 

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Float32
 
 from layerloom import media
 from layerloom.conventions import Size, pixel_centres
+from layerloom.documents import read_picture
 from layerloom.edits import OverlayEdit, PaintEdit, TextureEdit
 from layerloom.errors import UserError
 from layerloom.mattes import reveal, stream_mattes
@@ -71,7 +72,7 @@ def _edit_patches(project: Project, edit: CanvasEdit, hidden: Collection[int]) -
 
 def load_paint(project: Project, edit: PaintEdit) -> Float32[np.ndarray, "h w 4"]:
     """The painting, colour premultiplied by alpha. UserError if it is not RGBA of frame size."""
-    paint = media.read_image(edit.file)
+    paint = read_picture(edit.file)
     width, height = project.source.size
     if (paint.shape[1], paint.shape[0]) != (width, height):
         raise UserError(
@@ -89,7 +90,7 @@ def resize(image: Float32[np.ndarray, "..."], size: Size) -> Float32[np.ndarray,
 
 
 def _texture_patch(layer: Layer, path: Path) -> Patch | None:
-    file = media.read_image(path)
+    file = read_picture(path)
     width, height = layer.canvas
     if file.shape[2] < 3:
         raise UserError(f"{path}: {file.shape[2]} channels; a texture has RGB or RGBA")
@@ -119,7 +120,7 @@ def _texture_patch(layer: Layer, path: Path) -> Patch | None:
 
 
 def _overlay_patch(layer: Layer, path: Path) -> Patch | None:
-    file = media.read_image(path)
+    file = read_picture(path)
     (width, height), (file_width, file_height) = layer.canvas, file.shape[1::-1]
     if abs(file_width * height - file_height * width) > max(width, height, file_width, file_height):
         raise UserError(
