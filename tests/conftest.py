@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
+import layerloom  # noqa: F401  (sets how threads wait, before PyTorch is imported)
+
 CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips"
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "layerloom"
 

@@ -19,9 +19,10 @@ from layerloom.conventions import Size, long_edge, pixel_centres, rescale_positi
 from layerloom.model.layers import LayeredField, composite_alpha
 from layerloom.project import BakedLayer
 
-UV_TOLERANCE_TEXELS = 0.04
+UV_TOLERANCE_TEXELS = 0.05
 UV_NODE_SPACINGS_PIXELS = (16, 8, 4, 2)
 LIGHT_NODES_PER_CANVAS = 128
+PROBES = 2000
 SOLVE_ROUNDS = 4
 OUTLIER_LEVEL = 0.3
 """A residual this large (of full scale) counts a quarter in the texture: passers-by should not be burnt in."""
@@ -75,7 +76,8 @@ def bake(
     `source_frames()` starts reading the clip's frames anew, at source size.
     """
     own_alpha = _bake_alpha(field, device)
-    maps = [_bake_maps(field, index, clip.source.size, device) for index in range(len(field.layers))]
+    visible = torch.stack([composite_alpha(own) for own in own_alpha.unbind(1)], 1)
+    maps = [_bake_maps(field, index, clip.source.size, plane) for index, plane in enumerate(visible)]
     psnr = _solve_textures(maps, own_alpha, source_frames, clip.source.size)
     _normalise_lighting(maps, own_alpha, clip.source.size)
     layers = tuple(
@@ -97,11 +99,11 @@ def _bake_alpha(field: LayeredField, device: torch.device) -> Float[Tensor, "obj
     return torch.stack(planes, 1)
 
 
-def _bake_maps(field: LayeredField, index: int, source_size: Size, device: torch.device) -> _Maps:
-    layer = field.layer(index)
+def _bake_maps(field: LayeredField, index: int, source_size: Size, visible: Float[Tensor, "t h w"]) -> _Maps:
+    layer, device = field.layer(index), visible.device
     scale = long_edge(source_size) / long_edge(field.size)
     canvas = round(layer.canvas[0] * scale), round(layer.canvas[1] * scale)
-    affine, offset = _bake_uv(field, index, source_size, canvas, device)
+    affine, offset = _bake_uv(field, index, source_size, canvas, visible)
     lighting = _bake_lighting(field, index, device)
     texels = rescale_positions(torch.from_numpy(pixel_centres(canvas)).to(device), canvas, layer.canvas)
     rows = max(1, POINTS_AT_ONCE // canvas[0])
@@ -111,10 +113,10 @@ def _bake_maps(field: LayeredField, index: int, source_size: Size, device: torch
 
 
 def _bake_uv(
-    field: LayeredField, index: int, source_size: Size, canvas: Size, device: torch.device
+    field: LayeredField, index: int, source_size: Size, canvas: Size, visible: Float[Tensor, "t h w"]
 ) -> tuple[Float[Tensor, "t 2 3"], Float[Tensor, "t gh gw 2"]]:
-    """Affine part and offset grid, the coarsest one that stays within the tolerance at random pixels of every frame."""
-    layer = field.layer(index)
+    """Affine part and offset grid, the coarsest one that stays within the tolerance at 99 of 100 visible pixels."""
+    layer, device = field.layer(index), visible.device
     everything = torch.arange(field.frames, device=device)
 
     def texels(xy_source: Float[Tensor, "k 2"]) -> Float[Tensor, "t k 2"]:
@@ -123,7 +125,10 @@ def _bake_uv(
         return rescale_positions(uv, layer.canvas, canvas)
 
     generator = torch.Generator().manual_seed(0)
-    probes = torch.rand(2000, 2, generator=generator).to(device) * torch.tensor(source_size, device=device)
+    unit = torch.rand(PROBES, 2, generator=generator).to(device)
+    probes = rescale_positions(unit, (1, 1), source_size)
+    column, row = rescale_positions(unit, (1, 1), field.size).long().unbind(1)
+    shown = visible[:, row, column] > 0.1
     exact = texels(probes)
     affine = _fit_affine(probes, exact)
     offset = torch.zeros(0, device=device)
@@ -136,7 +141,7 @@ def _bake_uv(
         grid = (2 * rescale_positions(probes, source_size, (1, 1)) - 1).expand(field.frames, 1, -1, 2)
         between = functional.grid_sample(offset.permute(0, 3, 1, 2), grid, align_corners=True)
         error = (_apply_affine(affine, probes) + between[:, :, 0].transpose(1, 2) - exact).norm(dim=-1)
-        if error.quantile(0.99) < UV_TOLERANCE_TEXELS:
+        if not shown.any() or error[shown].quantile(0.99) < UV_TOLERANCE_TEXELS:
             break
     return affine, offset
 

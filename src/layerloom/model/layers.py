@@ -28,9 +28,9 @@ ALPHA_FLOOR = 1e-5
 class FieldSettings:
     """Resolutions of the grids, in pixels, texels and frames, and the networks' sizes."""
 
-    mapping_cells_texels: tuple[float, float] = (200.0, 8.0)
+    mapping_cells_texels: tuple[float, float] = (200.0, 4.0)
     mapping_cells_frames: tuple[float, float] = (16.0, 2.0)
-    mapping_levels: int = 6
+    mapping_levels: int = 7
     texture_cells_texels: tuple[float, float] = (64.0, 1.0)
     texture_levels: int = 10
     texture_entries: int = 2**21
@@ -69,7 +69,7 @@ def composite(sample: LayerSample) -> Float[Tensor, "*points 3"]:
 def composite_alpha(own: Float[Tensor, "objects *points"]) -> Float[Tensor, "layers *points"]:
     """Own coverages of the objects, front to back, to each layer's visible share; the background takes the rest."""
     # Not cumprod: its backward asks the host, which a CUDA graph cannot.
-    remaining = torch.ones_like(own[0])
+    remaining = own.new_ones(own.shape[1:])
     visible: list[Tensor] = []
     for alpha in own:
         visible.append(alpha * remaining)
@@ -208,7 +208,7 @@ class LayeredField(nn.Module):
     def alpha(self, xy: Float[Tensor, "n k 2"], frame: Int[Tensor, " n"]) -> Float[Tensor, "layers n k"]:
         """Composited alphas of all layers."""
         own = self.own_alpha(xy, frame)
-        return composite_alpha(own) if len(own) else xy.new_ones(1, *xy.shape[:2])
+        return composite_alpha(own)
 
     def own_alpha(self, xy: Float[Tensor, "n k 2"], frame: Int[Tensor, " n"]) -> Float[Tensor, "objects n k"]:
         """The objects' coverages before occlusion."""

@@ -20,7 +20,7 @@ class LearningRates:
 
     grids: float = 2e-2
     networks: float = 2e-3
-    mapping_texels: float = 6e-2
+    mapping_texels: float = 1e-1
     affine_texels: float = 1e-2
     log_lighting: float = 4e-3
     final_share: float = 0.01
@@ -42,8 +42,9 @@ class TrainSettings:
 def settings_for(quality: Quality, device: str, seed: int = 0) -> TrainSettings:
     """The dial. A CPU takes smaller steps and smaller grids, so that a laptop gets a result in minutes."""
     if device == "cpu":
-        steps = {"draft": 700, "standard": 2500, "fine": 10000}[quality]
+        steps = {"draft": 500, "standard": 2500, "fine": 10000}[quality]
         small = FieldSettings(
+            mapping_cells_texels=(200.0, 12.0),
             mapping_levels=4,
             texture_levels=7,
             texture_entries=2**18,
@@ -56,6 +57,6 @@ def settings_for(quality: Quality, device: str, seed: int = 0) -> TrainSettings:
             alpha_entries=2**15,
             alpha_hidden=16,
         )
-        return TrainSettings(steps, 128, seed, rates=LearningRates(networks=5e-3), field=small)
+        return TrainSettings(steps, 128, seed, rates=LearningRates(networks=5e-3, mapping_texels=6e-2), field=small)
     steps = {"draft": 600, "standard": 4000, "fine": 15000}[quality]
     return TrainSettings(steps, 1024, seed)

@@ -144,7 +144,7 @@ class Term:
 TERMS = (
     Term("colour", colour, 5.0),
     Term("gradient", gradient, 1.0),
-    Term("mask_guidance", mask_guidance, 2.0),
+    Term("mask_guidance", mask_guidance, 4.0),
     Term("one_layer_per_pixel", one_layer_per_pixel, 0.02),
     Term("flow_alpha", flow_alpha, 0.05),
     Term("flow_uv", flow_uv, 0.1),
