@@ -310,10 +310,10 @@ def test_wrong_edits_are_named_before_the_first_frame(project: Project, tmp_path
         (HideEdit("cat"), "no layer 'cat'; its layers are object, background"),
         (OverlayEdit("object", tmp_path / "none.png"), "none.png: no such image file"),
         (OverlayEdit("object", tmp_path / "text.png"), "text.png: not a readable image"),
-        (OverlayEdit("object", small), f"small.png: 30 x 10 pixels; .* its canvas, {width} x {height}"),
+        (OverlayEdit("object", small), f"small.png: 30 x 10 pixels; an overlay .* its canvas, {width} x {height}"),
         (
             TextureEdit("object", small),
-            f"small.png: 30 x 10 pixels; the texture of layer 'object' has {width} x {height}",
+            f"small.png: 30 x 10 pixels; an edited texture .* its canvas, {width} x {height}",
         ),
         (PaintEdit(0, small), "small.png: 30 x 10 pixels; paint must have the frame's 240 x 136"),
         (PaintEdit(0, opaque), "rgb.png: 3 channels; overlays and paint are RGBA"),

@@ -17,7 +17,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class TextureEdit:
-    """An edited copy of the layer's exported texture. It acts where it differs from the export."""
+    """An edited copy of the layer's exported texture; any size of its shape. It acts where it differs."""
 
     layer: str
     file: Path
