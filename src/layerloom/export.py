@@ -2,17 +2,19 @@
 
     DIR/manifest.json                 sizes, frames, layers front to back
         <layer>/texture.png           16-bit straight RGBA on the canvas, as the project holds it
-        <layer>/texture.psd, .ora 8-bit layered documents to paint on: see `documents` (parts psd, ora)
+        <layer>/texture.psd, .ora     8-bit layered documents to paint on: see `documents`
         <layer>/matte/00000.png       16-bit grey, linear: composited α; over all layers exactly 65535
         <layer>/st/00000.exr          float32 R, G: texel position as Nuke's STMap, bottom to top
         <layer>/lighting/00000.exr    half R, G, B: multiplier of the texture's display-referred colour
+        <layer>/st_inverse/00000.exr  float32 R, G on the canvas: a texel's place in the frame, measured the same way
+        <layer>/tracks/               tracks of a grid of texels: see `trackers`
 
 Frames count from 0 at the first exported one and have the source's size. The picture is Σ matte · lighting · texture.
 """
 
 import json
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +22,20 @@ import numpy as np
 from jaxtyping import Float16, Float32, UInt16
 
 from layerloom import media
-from layerloom.conventions import uv_to_st
+from layerloom.conventions import Size, pixel_centres, uv_to_st
 from layerloom.documents import write_document
 from layerloom.errors import UserError
 from layerloom.mattes import stream_mattes
 from layerloom.project import Project, new_folder
+from layerloom.trackers import GridTracks, frame_positions
 
 FORMAT = "layerloom-export"
 VERSION = 1
 DEFAULT_PARTS = ("textures", "mattes", "st", "lighting")
-PARTS = (*DEFAULT_PARTS, "psd", "ora")
+PARTS = (*DEFAULT_PARTS, "psd", "ora", "st_inverse", "tracks")
 """What can be asked for."""
-PER_FRAME = frozenset({"mattes", "st", "lighting"})
+PER_FRAME = {"mattes": "matte", "st": "st", "lighting": "lighting", "st_inverse": "st_inverse", "tracks": "tracks"}
+"""What is worked out frame by frame, and its folder."""
 HALF_MAX = float(np.finfo(np.float16).max)
 
 
@@ -62,7 +66,7 @@ def export(
                 shutil.copyfile(layer.folder / "texture.png", folder / layer.name / "texture.png")
             for suffix in sorted(parts & {"psd", "ora"}):
                 write_document(folder / layer.name / f"texture.{suffix}", layer.texture)
-        if parts & PER_FRAME:
+        if parts & PER_FRAME.keys():
             _export_frames(project, folder, parts, frames, progress)
 
 
@@ -83,33 +87,57 @@ def _manifest(project: Project, frames: range) -> dict[str, Any]:
 def _export_frames(
     project: Project, folder: Path, parts: set[str], frames: range, progress: Callable[[float], None] | None
 ) -> None:
-    names = {"mattes": "matte", "st": "st", "lighting": "lighting"}
     for layer in project.layers:
-        for part in parts & PER_FRAME:
-            (folder / layer.name / names[part]).mkdir()
-    shares = stream_mattes(project, frames) if "mattes" in parts else None
+        for part in parts & PER_FRAME.keys():
+            (folder / layer.name / PER_FRAME[part]).mkdir()
+    shares = stream_mattes(project, frames) if parts & {"mattes", "tracks"} else None
+    tracks = [GridTracks(project, index) for index in range(len(project.layers))] if "tracks" in parts else []
     for number, source_frame in enumerate(frames):
-        mattes = _integer_mattes(next(shares)) if shares is not None else None
+        frame = project.frame_index(source_frame)
+        if shares is not None:
+            _export_shares(project, next(shares), frame, folder, number, parts, tracks)
         for index, layer in enumerate(project.layers):
-            target, frame = folder / layer.name, project.frame_index(source_frame)
-            if mattes is not None:
-                media.write_image(target / "matte" / f"{number:05d}.png", mattes[index])
-            if parts & {"st", "lighting"}:
-                _export_maps(project, index, frame, target, number, parts)
+            _export_maps(project, index, frame, folder / layer.name, number, parts)
         if progress is not None:
             progress((number + 1) / len(frames))
+    for layer, gathered in zip(project.layers, tracks, strict=False):
+        gathered.write(folder / layer.name / "tracks")
+
+
+def _export_shares(
+    project: Project,
+    shares: Float32[np.ndarray, "layers h w"],
+    frame: int,
+    folder: Path,
+    number: int,
+    parts: set[str],
+    tracks: Sequence[GridTracks],
+) -> None:
+    if "mattes" in parts:
+        for layer, matte in zip(project.layers, _integer_mattes(shares), strict=True):
+            media.write_image(folder / layer.name / "matte" / f"{number:05d}.png", matte)
+    for gathered, share in zip(tracks, shares, strict=False):
+        gathered.add(frame, share)
 
 
 def _export_maps(project: Project, index: int, frame: int, target: Path, number: int, parts: set[str]) -> None:
-    uv = project.uv(index, frame)
-    if "lighting" in parts:
-        lighting = np.clip(project.lighting(index, frame, uv=uv), 0, HALF_MAX)
-        half: Float16[np.ndarray, "h w 3"] = lighting.astype(np.float16)
-        media.write_image(target / "lighting" / f"{number:05d}.exr", half)
-    if "st" in parts:
-        # In double precision: 1 − v / height must not cost the float32 its last digits.
-        st = uv_to_st(uv.astype(np.float64), project.layers[index].canvas)
-        media.write_image(target / "st" / f"{number:05d}.exr", st.astype(np.float32))
+    canvas = project.layers[index].canvas
+    if parts & {"lighting", "st"}:
+        uv = project.uv(index, frame)
+        if "lighting" in parts:
+            lighting = np.clip(project.lighting(index, frame, uv=uv), 0, HALF_MAX)
+            half: Float16[np.ndarray, "h w 3"] = lighting.astype(np.float16)
+            media.write_image(target / "lighting" / f"{number:05d}.exr", half)
+        if "st" in parts:
+            media.write_image(target / "st" / f"{number:05d}.exr", _st(uv, canvas))
+    if "st_inverse" in parts:
+        xy = frame_positions(project, index, frame, pixel_centres(canvas))
+        media.write_image(target / "st_inverse" / f"{number:05d}.exr", _st(xy, project.source.size))
+
+
+def _st(positions: Float32[np.ndarray, "h w 2"], size: Size) -> Float32[np.ndarray, "h w 2"]:
+    # In double precision: 1 − v / height must not cost the float32 its last digits.
+    return uv_to_st(positions.astype(np.float64), size).astype(np.float32)
 
 
 def _integer_mattes(shares: Float32[np.ndarray, "layers h w"]) -> UInt16[np.ndarray, "layers h w"]:
