@@ -21,7 +21,7 @@ kernels.reference kernels.cpu kernels.hashgrid kernels.mlp kernels.dispatch kern
 model.encoding model.canvas model.layers model
 train.config train.sampling train.losses train.trainer train
 layer_files project bake pipeline
-edits mattes documents patches render trackers export
+edits mattes documents patches render trackers scripts export
 tracks measures evaluate truth report
 demo web console cli
 """
@@ -29,7 +29,18 @@ READING_ORDER = ORDER_ON_THE_PAGE.split()
 """A module imports only modules that come before it."""
 
 LEARNING_HALF = ("prepare", "kernels", "model", "train", "bake", "pipeline")
-EDITING_HALF = ("layer_files", "project", "edits", "mattes", "documents", "patches", "render", "trackers", "export")
+EDITING_HALF = (
+    "layer_files",
+    "project",
+    "edits",
+    "mattes",
+    "documents",
+    "patches",
+    "render",
+    "trackers",
+    "scripts",
+    "export",
+)
 EDITING_HALF += ("evaluate", "report", "web")
 
 EDIT_WITHOUT_LEARNING = """

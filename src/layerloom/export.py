@@ -1,6 +1,7 @@
 """export: a project's parts as files that compositing programs read.
 
     DIR/manifest.json                 sizes, frames, layers front to back
+        layerloom.nk, blender_compositor.py     the shot rebuilt in Nuke and Blender: see `scripts`
         <layer>/texture.png           16-bit straight RGBA on the canvas, as the project holds it
         <layer>/texture.psd, .ora     8-bit layered documents to paint on: see `documents`
         <layer>/matte/00000.png       16-bit grey, linear: composited α; over all layers exactly 65535
@@ -27,13 +28,16 @@ from layerloom.documents import write_document
 from layerloom.errors import UserError
 from layerloom.mattes import stream_mattes
 from layerloom.project import Project, new_folder
+from layerloom.scripts import blender_script, nuke_script
 from layerloom.trackers import GridTracks, frame_positions
 
 FORMAT = "layerloom-export"
 VERSION = 1
 DEFAULT_PARTS = ("textures", "mattes", "st", "lighting")
-PARTS = (*DEFAULT_PARTS, "psd", "ora", "st_inverse", "tracks")
+PARTS = (*DEFAULT_PARTS, "psd", "ora", "st_inverse", "tracks", "nuke", "blender")
 """What can be asked for."""
+SCRIPTS = {"nuke": ("layerloom.nk", nuke_script), "blender": ("blender_compositor.py", blender_script)}
+"""Name and maker of the scripts, which read the default parts."""
 PER_FRAME = {"mattes": "matte", "st": "st", "lighting": "lighting", "st_inverse": "st_inverse", "tracks": "tracks"}
 """What is worked out frame by frame, and its folder."""
 HALF_MAX = float(np.finfo(np.float16).max)
@@ -48,7 +52,7 @@ def export(
 ) -> None:
     """Write the parts named in `only` (see `PARTS`) and the manifest to a new folder, complete or not at all.
 
-    only: `DEFAULT_PARTS` by default.
+    only: `DEFAULT_PARTS` by default; they come along with scripts.
     frames: numbered as the source's, from 0; all by default. progress: told the fraction done.
     If the source is gone, mattes that were learned smaller than it are exported unrefined. Raises UserError.
     """
@@ -56,10 +60,16 @@ def export(
     unknown = sorted(parts - set(PARTS))
     if unknown or not parts:
         raise UserError(f"nothing to export is named '{', '.join(unknown)}'; there are {', '.join(PARTS)}")
+    if parts & SCRIPTS.keys():
+        parts |= set(DEFAULT_PARTS)
     frames = project.source_range if frames is None else frames
     project.check_frames(frames)
     with new_folder(Path(directory)) as folder:
         (folder / "manifest.json").write_text(json.dumps(_manifest(project, frames), indent=1) + "\n", encoding="utf-8")
+        for part in parts & SCRIPTS.keys():
+            name, make = SCRIPTS[part]
+            text = make(project.layers, project.source.size, len(frames), project.source.fps)
+            (folder / name).write_text(text, encoding="utf-8")
         for layer in project.layers:
             (folder / layer.name).mkdir()
             if "textures" in parts:
