@@ -6,8 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from layerloom.clip import Clip, FlowField, Masks, SourceReference
+from layerloom.clip import Clip, Masks, SourceReference
 from layerloom.conventions import pixel_centres
+from layerloom.prepare.flow import compute_flow
 from layerloom.synthetic import SyntheticClip, make_clip
 
 
@@ -28,7 +29,7 @@ def clip_from_truth(truth: SyntheticClip) -> Clip:
         Fraction(24),
         tuple(Fraction(t, 24) for t in range(frames)),
     )
-    return Clip(truth.frames, masks, (_flow(truth.frames, 1), _flow(truth.frames, 2)), _motion(truth), source)
+    return Clip(truth.frames, masks, compute_flow(truth.frames, (1, 2)), _motion(truth), source)
 
 
 def _trust(masks: np.ndarray) -> np.ndarray:
@@ -37,16 +38,6 @@ def _trust(masks: np.ndarray) -> np.ndarray:
         outline = cv2.morphologyEx(masks[index], cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
         trust[index][outline > 0] = 64
     return trust
-
-
-def _flow(frames: np.ndarray, step: int) -> FlowField:
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-    estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    pairs = list(zip(grey[:-step], grey[step:], strict=True))
-    forward = np.stack([estimator.calc(a, b, None) for a, b in pairs])  # pyright: ignore
-    backward = np.stack([estimator.calc(b, a, None) for a, b in pairs])  # pyright: ignore
-    sure = np.full(forward.shape[:3], 255, np.uint8)
-    return FlowField(step, forward.astype(np.float16), backward.astype(np.float16), sure, sure)
 
 
 def _motion(truth: SyntheticClip) -> np.ndarray:

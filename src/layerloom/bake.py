@@ -21,16 +21,15 @@ from layerloom.project import BakedLayer
 
 UV_TOLERANCE_TEXELS = 0.05
 UV_NODE_SPACINGS_PIXELS = (16, 8, 4, 2)
-LIGHT_NODES_PER_CANVAS = 128
 PROBES = 2000
-SOLVE_ROUNDS = 4
+SOLVE_ROUNDS = 3
 OUTLIER_LEVEL = 0.3
 """A residual this large (of full scale) counts a quarter in the texture: passers-by should not be burnt in."""
 PRIOR_WEIGHT = 0.1
 """How many fully covered pixels the network's own colour counts for."""
 UNSEEN_WEIGHT = 1e-3
 """Frames that do not see a texel count this much towards its mean light, so that it is defined everywhere."""
-LIGHT_STRIDE = 4
+LIGHT_STRIDE = 2
 POINTS_AT_ONCE = 2**18
 
 SourceFrames = Callable[[], Iterator[np.ndarray]]
@@ -69,16 +68,20 @@ class _Maps:
 
 @torch.no_grad()
 def bake(
-    field: LayeredField, clip: Clip, source_frames: SourceFrames, device: torch.device
+    field: LayeredField,
+    clip: Clip,
+    source_frames: SourceFrames,
+    device: torch.device,
+    progress: Callable[[float], None] = lambda done: None,
 ) -> tuple[tuple[BakedLayer, ...], list[float]]:
     """All layers of a trained field, and each frame's PSNR in dB as they explain it.
 
-    `source_frames()` starts reading the clip's frames anew, at source size.
+    `source_frames()` starts reading the clip's frames anew, at source size. `progress` is told the share done.
     """
     own_alpha = _bake_alpha(field, device)
     visible = torch.stack([composite_alpha(own) for own in own_alpha.unbind(1)], 1)
     maps = [_bake_maps(field, index, clip.source.size, plane) for index, plane in enumerate(visible)]
-    psnr = _solve_textures(maps, own_alpha, source_frames, clip.source.size)
+    psnr = _solve_textures(maps, own_alpha, source_frames, clip.source.size, progress)
     _normalise_lighting(maps, own_alpha, clip.source.size)
     layers = tuple(
         _finish(layer_maps, name, own_alpha[index] if index < len(own_alpha) else None)
@@ -157,9 +160,9 @@ def _apply_affine(affine: Float[Tensor, "t 2 3"], xy: Float[Tensor, "k 2"]) -> F
 
 
 def _bake_lighting(field: LayeredField, index: int, device: torch.device) -> Float[Tensor, "t lh lw 3"]:
+    """Lighting on a grid of half the finest lattice cell's spacing."""
     layer = field.layer(index)
-    spacing = long_edge(layer.canvas) / LIGHT_NODES_PER_CANVAS
-    columns, rows = (max(2, round(side / spacing) + 1) for side in layer.canvas)
+    columns, rows = (2 * cells + 1 for cells in layer.log_lighting.layout.resolutions[-1][:2])
     x = torch.linspace(0, layer.canvas[0], columns, device=device)
     y = torch.linspace(0, layer.canvas[1], rows, device=device)
     nodes = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).view(1, -1, 2)
@@ -168,7 +171,11 @@ def _bake_lighting(field: LayeredField, index: int, device: torch.device) -> Flo
 
 
 def _solve_textures(
-    maps: list[_Maps], own_alpha: Float[Tensor, "objects t h w"], source_frames: SourceFrames, size: Size
+    maps: list[_Maps],
+    own_alpha: Float[Tensor, "objects t h w"],
+    source_frames: SourceFrames,
+    size: Size,
+    progress: Callable[[float], None],
 ) -> list[float]:
     """Least squares in the texels: T ← T + splat(α R w e) / (splat(α² R² w) + prior), e the residual of the frame.
 
@@ -176,10 +183,11 @@ def _solve_textures(
     preconditioner), so each round lowers the residual. w = 1 / (1 + (e / outlier level)²)² is the Geman–McClure
     weight. Returns each frame's PSNR in dB after the last round.
     """
-    for _ in range(SOLVE_ROUNDS):
+    for done in range(SOLVE_ROUNDS):
         changes = [torch.zeros(4, layer.texture[0].numel(), device=own_alpha.device) for layer in maps]
         seen = [torch.zeros(1, layer.texture[0].numel(), device=own_alpha.device) for layer in maps]
-        for frame in _explain(maps, own_alpha, source_frames, size):
+        for t, frame in enumerate(_explain(maps, own_alpha, source_frames, size)):
+            progress((done + t / own_alpha.shape[1]) / (SOLVE_ROUNDS + 1))
             trust = 1 / (1 + (frame.error.abs().amax(0) / OUTLIER_LEVEL).square()).square()
             for layer, uv, alpha, light, change, weight in zip(
                 maps, frame.uv, frame.alpha, frame.light, changes, seen, strict=True
@@ -188,7 +196,8 @@ def _solve_textures(
                 strength = alpha * trust * light
                 values = torch.cat([strength * frame.error, (strength * alpha * light).amax(0)[None]])
                 _splat(values, uv, layer.canvas, change)
-                _splat(alpha[None], uv, layer.canvas, weight)
+                # A few percent of alpha, frame after frame, must not pass for having been seen.
+                _splat((2 * alpha[None] - 0.5).clamp(0, 1), uv, layer.canvas, weight)
         for layer, change, weight in zip(maps, changes, seen, strict=True):
             step = change[:3] / (change[3:] + PRIOR_WEIGHT)
             layer.texture = (layer.texture + step.view_as(layer.texture)).clamp(0, 1)
@@ -256,6 +265,8 @@ def _normalise_lighting(maps: list[_Maps], own_alpha: Float[Tensor, "objects t h
             on_nodes = rescale_positions(uv, layer.canvas, (columns - 1, rows - 1)) + 0.5
             weight = torch.zeros(1, total.shape[1], device=device)
             _splat(visible[None, ::LIGHT_STRIDE, ::LIGHT_STRIDE], on_nodes, (columns, rows), weight)
+            # Where the frame shows the layer small, pixels lie farther apart than nodes: spread them.
+            weight = functional.avg_pool2d(weight.view(1, 1, rows, columns), 5, 1, 2).view(1, -1)
             light = layer.lighting[t].view(-1, 3).T
             total += torch.cat([light * (weight + UNSEEN_WEIGHT), (weight + UNSEEN_WEIGHT).expand(3, -1)])
     for layer, total in zip(maps, sums, strict=True):

@@ -133,7 +133,9 @@ def decompose(
         _train(trainer, partial, key, on_report)
         trained = time.perf_counter()
         on_report(Report("bake", 0.0))
-        layers, psnr = bake(trainer.field, clip, lambda: _source_frames(clip), device)
+        layers, psnr = bake(
+            trainer.field, clip, lambda: _source_frames(clip), device, lambda done: on_report(Report("bake", done))
+        )
     except KeyboardInterrupt:
         _store_checkpoint(trainer, partial, key)
         raise
