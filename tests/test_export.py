@@ -1,6 +1,7 @@
 """The export as another program reads it: recomposed with OpenCV alone it is what render makes."""
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -9,8 +10,9 @@ import OpenEXR
 import pytest
 from truth_project import make_truth_project
 
+from layerloom import cli
 from layerloom.errors import UserError
-from layerloom.export import export
+from layerloom.export import PARTS, export
 from layerloom.project import Project
 from layerloom.render import render
 from layerloom.synthetic import make_clip
@@ -100,6 +102,10 @@ def test_another_program_rebuilds_the_frames(exported: Path, project: Project) -
         assert -10 * np.log10(np.square(error).mean()) > 55
 
 
+def test_the_help_names_every_part() -> None:
+    assert set(PARTS) <= set(re.findall(r"\w+", str(cli.export.__doc__)))
+
+
 def test_only_what_is_asked_for_is_written(project: Project, tmp_path: Path) -> None:
     export(project, tmp_path / "out", only={"textures"})
     assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == sorted(
@@ -118,3 +124,33 @@ def test_wrong_requests_write_nothing(project: Project, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="mine: exists already"):
         export(project, tmp_path / "mine")
     assert (tmp_path / "mine" / "work.txt").read_text() == "precious"
+
+
+def test_a_frame_in_parts_adds_up_and_keeps_positions_exact(project: Project, tmp_path: Path) -> None:
+    export(project, tmp_path / "out", only={"exr"}, frames=FRAMES)
+    assert sorted(path.name for path in (tmp_path / "out" / "exr").iterdir()) == [f"{n:05d}.exr" for n in range(3)]
+    names = ["beauty"]
+    for layer in project.layers:
+        names += [f"{layer.name}_{kind}" for kind in ("rgba", "matte", "lighting", "st")]
+    for number, rendered in enumerate(render(project, frames=FRAMES, mode="synthesis")):
+        parts: dict[str, np.ndarray] = {}
+        with OpenEXR.File(str(tmp_path / "out" / "exr" / f"{number:05d}.exr"), separate_channels=True) as file:
+            for part in file.parts:
+                assert part.header["compression"] == OpenEXR.ZIP_COMPRESSION
+                planes = {name: channel.pixels for name, channel in part.channels.items()}
+                order = sorted(planes, key="RGBAY".index)
+                parts[part.name()] = np.stack([planes[name] for name in order], -1)
+        assert list(parts) == names
+        beauty = parts["beauty"].astype(np.float32)
+        assert -10 * np.log10(np.square(beauty - rendered / np.float32(255)).mean()) > 55
+        layers = sum(parts[f"{layer.name}_rgba"].astype(np.float32) for layer in project.layers)
+        assert np.abs(layers[..., :3] - beauty).max() < 2e-3 and np.abs(layers[..., 3] - 1).max() < 2e-3
+        mattes = sum(parts[f"{layer.name}_matte"] for layer in project.layers)
+        assert np.abs(mattes - 1).max() < 1e-5
+        for index, layer in enumerate(project.layers):
+            st, lighting = parts[f"{layer.name}_st"], parts[f"{layer.name}_lighting"]
+            assert st.dtype == np.float32 and st.shape == (96, 160, 2)
+            assert lighting.dtype == np.float16 and lighting.shape == (96, 160, 3)
+            width, height = layer.canvas
+            uv = np.stack([st[..., 0].astype(float) * width, (1 - st[..., 1].astype(float)) * height], -1)
+            assert np.abs(uv - project.uv(index, FRAMES[number])).max() < 0.001

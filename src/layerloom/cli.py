@@ -198,7 +198,7 @@ def export(
         project: What decompose wrote.
         to: The folder to write.
         only: Some of textures, mattes, st, lighting (the default: all four), psd, ora, st_inverse, tracks,
-            nuke, blender; separated by commas.
+            exr, nuke, blender; separated by commas.
         json: One JSON object a line instead of progress bars.
     """
     from layerloom.export import export as export_parts

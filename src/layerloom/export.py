@@ -9,6 +9,7 @@
         <layer>/lighting/00000.exr    half R, G, B: multiplier of the texture's display-referred colour
         <layer>/st_inverse/00000.exr  float32 R, G on the canvas: a texel's place in the frame, measured the same way
         <layer>/tracks/               tracks of a grid of texels: see `trackers`
+        exr/00000.exr                 a frame in parts: beauty; <layer>_rgba, _matte, _lighting, _st
 
 Frames count from 0 at the first exported one and have the source's size. The picture is Σ matte · lighting · texture.
 """
@@ -19,6 +20,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from jaxtyping import Float16, Float32, UInt16
 
@@ -34,7 +36,7 @@ from layerloom.trackers import GridTracks, frame_positions
 FORMAT = "layerloom-export"
 VERSION = 1
 DEFAULT_PARTS = ("textures", "mattes", "st", "lighting")
-PARTS = (*DEFAULT_PARTS, "psd", "ora", "st_inverse", "tracks", "nuke", "blender")
+PARTS = (*DEFAULT_PARTS, "psd", "ora", "st_inverse", "tracks", "exr", "nuke", "blender")
 """What can be asked for."""
 SCRIPTS = {"nuke": ("layerloom.nk", nuke_script), "blender": ("blender_compositor.py", blender_script)}
 """Name and maker of the scripts, which read the default parts."""
@@ -76,7 +78,7 @@ def export(
                 shutil.copyfile(layer.folder / "texture.png", folder / layer.name / "texture.png")
             for suffix in sorted(parts & {"psd", "ora"}):
                 write_document(folder / layer.name / f"texture.{suffix}", layer.texture)
-        if parts & PER_FRAME.keys():
+        if parts & {*PER_FRAME, "exr"}:
             _export_frames(project, folder, parts, frames, progress)
 
 
@@ -100,7 +102,9 @@ def _export_frames(
     for layer in project.layers:
         for part in parts & PER_FRAME.keys():
             (folder / layer.name / PER_FRAME[part]).mkdir()
-    shares = stream_mattes(project, frames) if parts & {"mattes", "tracks"} else None
+    if "exr" in parts:
+        (folder / "exr").mkdir()
+    shares = stream_mattes(project, frames) if parts & {"mattes", "tracks", "exr"} else None
     tracks = [GridTracks(project, index) for index in range(len(project.layers))] if "tracks" in parts else []
     for number, source_frame in enumerate(frames):
         frame = project.frame_index(source_frame)
@@ -128,6 +132,26 @@ def _export_shares(
             media.write_image(folder / layer.name / "matte" / f"{number:05d}.png", matte)
     for gathered, share in zip(tracks, shares, strict=False):
         gathered.add(frame, share)
+    if "exr" in parts:
+        media.write_exr_parts(folder / "exr" / f"{number:05d}.exr", _frame_layers(project, shares, frame))
+
+
+def _frame_layers(project: Project, shares: Float32[np.ndarray, "layers h w"], frame: int) -> dict[str, np.ndarray]:
+    """All that a frame is made of, by part name. Colours are premultiplied, so that the layers add up to the beauty."""
+    beauty = np.zeros((*shares.shape[1:], 3), np.float32)
+    parts: dict[str, np.ndarray] = {"beauty": beauty}
+    for index, (layer, share) in enumerate(zip(project.layers, shares, strict=True)):
+        uv = project.uv(index, frame)
+        x, y = cv2.split(uv - np.float32(0.5))
+        colour = cv2.remap(layer.texture[..., :3], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        lighting = np.clip(project.lighting(index, frame, uv=uv), 0, HALF_MAX)
+        colour *= lighting * share[..., None]
+        beauty += colour
+        parts[f"{layer.name}_rgba"] = np.dstack([colour, share]).astype(np.float16)
+        parts[f"{layer.name}_matte"] = share
+        parts[f"{layer.name}_lighting"] = lighting.astype(np.float16)
+        parts[f"{layer.name}_st"] = _st(uv, layer.canvas)
+    return parts | {"beauty": beauty.astype(np.float16)}
 
 
 def _export_maps(project: Project, index: int, frame: int, target: Path, number: int, parts: set[str]) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import av
@@ -19,6 +19,8 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".
 """What can be read, as a still image or as a frame of a folder."""
 
 WRITABLE_SUFFIXES = (".png", ".jpg", ".jpeg", ".exr")
+
+_EXR_HEADER = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
 
 
 def to_float(image: Num[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
@@ -127,6 +129,17 @@ def write_image(path: Path, image: Num[np.ndarray, "h w"] | Num[np.ndarray, "h w
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
+def write_exr_parts(path: Path, parts: Mapping[str, Float[np.ndarray, "h w"] | Float[np.ndarray, "h w c"]]) -> None:
+    """Write an EXR of several named parts, each as `write_image` writes one (ZIP, half or float32), atomically."""
+    try:
+        with atomic_file(Path(path)) as temporary:
+            OpenEXR.File(
+                [OpenEXR.Part(dict(_EXR_HEADER), _exr_channels(image), name) for name, image in parts.items()]
+            ).write(str(temporary))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
 def _unreadable(path: Path) -> UserError:
     return UserError(f"{path}: not a readable image; the file is damaged or of another kind")
 
@@ -153,12 +166,14 @@ def _encode(suffix: str, image: Num[np.ndarray, "..."]) -> bytes:
 
 
 def _write_exr(path: Path, image: Num[np.ndarray, "..."]) -> None:
+    OpenEXR.File(dict(_EXR_HEADER), _exr_channels(image)).write(str(path))
+
+
+def _exr_channels(image: Num[np.ndarray, "..."]) -> dict[str, np.ndarray]:
     pixels = image if image.dtype == np.float16 else to_float(image)
     planes = pixels[..., None] if pixels.ndim == 2 else pixels
     names = "Y" if planes.shape[2] == 1 else "RGBA"[: planes.shape[2]]
-    channels = {name: np.ascontiguousarray(planes[..., index]) for index, name in enumerate(names)}
-    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
-    OpenEXR.File(header, channels).write(str(path))
+    return {name: np.ascontiguousarray(planes[..., index]) for index, name in enumerate(names)}
 
 
 def _read_exr(path: Path) -> Float32[np.ndarray, "h w c"]:
