@@ -85,6 +85,17 @@ def test_a_texture_scaled_by_another_program_is_no_edit(
         np.testing.assert_array_equal(run(project, layer.name, file), unedited)
 
 
+@pytest.mark.parametrize(
+    ("factor", "interpolation"), [(0.37, cv2.INTER_AREA), (0.5, cv2.INTER_AREA), (2, cv2.INTER_CUBIC)]
+)
+def test_a_texture_scaled_by_opencv_is_no_edit(
+    project: Project, unedited: np.ndarray, tmp_path: Path, factor: float, interpolation: int
+) -> None:
+    for layer in project.layers:
+        picture = cv2.resize(exported(layer, 3, 8), scaled(layer, factor), interpolation=interpolation)
+        np.testing.assert_array_equal(run(project, layer.name, save(tmp_path / "scaled.png", picture)), unedited)
+
+
 def test_colour_that_scaling_weighted_by_alpha_is_no_edit(tmp_path: Path) -> None:
     """Paint programs hold colour premultiplied while they resample, and drop it where alpha is zero."""
     project = make_truth_project(tmp_path, make_clip(size=(160, 96), frames=2, seed=5))

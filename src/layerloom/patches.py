@@ -7,6 +7,7 @@ change' = (1 − b) change + its own, a' = 1 − (1 − a)(1 − b).
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -140,11 +141,12 @@ def _resampled_bounds(
     weighted = texture * np.dstack([texture[..., 3:]] * 3 + [np.ones_like(texture[..., 3:])])
     # Growing by whole blocks is not among them: it would leave little that counts as an edit beside an edge.
     box = [Image.Resampling.BOX] if size[0] < texture.shape[1] else []
-    for resampling in (*box, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS):
-        alpha = _resample(weighted[..., 3], size, resampling)
+    filters = (*box, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
+    for resample in (resize, *(partial(_pillow_resize, resampling=resampling) for resampling in filters)):
+        alpha = resample(weighted[..., 3], size)
         for channel in range(3):
-            plain = _resample(texture[..., channel], size, resampling)
-            by_alpha = _resample(weighted[..., channel], size, resampling)
+            plain = resample(texture[..., channel], size)
+            by_alpha = resample(weighted[..., channel], size)
             by_alpha = np.where(alpha > FAINTEST_ALPHA, by_alpha / np.maximum(alpha, FAINTEST_ALPHA), plain)
             low[..., channel] = np.minimum(low[..., channel], np.minimum(plain, by_alpha))
             high[..., channel] = np.maximum(high[..., channel], np.maximum(plain, by_alpha))
@@ -153,7 +155,7 @@ def _resampled_bounds(
     return np.clip(low - spread, 0, 1), np.clip(high + spread, 0, 1)
 
 
-def _resample(
+def _pillow_resize(
     plane: Float32[np.ndarray, "H W"], size: Size, resampling: Image.Resampling
 ) -> Float32[np.ndarray, "h w"]:
     return np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize(size, resampling))
