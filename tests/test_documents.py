@@ -140,6 +140,15 @@ def test_a_psd_with_its_texture_hidden_is_an_overlay(project: Project, exported:
     assert np.abs(first.astype(int) - second).max() <= 1
 
 
+def test_a_psd_turned_to_16_bit_keeps_its_depth_and_is_no_edit(project: Project, tmp_path: Path) -> None:
+    layer = project.layers[0]
+    document = PSDImage.new("RGB", layer.canvas, depth=16)
+    document.create_pixel_layer(Image.fromarray(media.quantise(layer.texture, 8)[..., :3]), name="texture")
+    document.save(tmp_path / "deep.psd")
+    assert read_picture(tmp_path / "deep.psd").dtype == np.uint16
+    np.testing.assert_array_equal(run(project, TextureEdit("object", tmp_path / "deep.psd")), run(project))
+
+
 def test_documents_that_cannot_be_read_say_so(tmp_path: Path) -> None:
     for suffix in ("psd", "ora"):
         with pytest.raises(UserError, match="no such file"):

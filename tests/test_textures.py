@@ -60,6 +60,18 @@ def test_every_format_saved_unchanged_is_no_edit(
     np.testing.assert_array_equal(run(project, "object", file), unedited)
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.exr"])
+def test_an_8_bit_copy_saved_deeper_is_no_edit(
+    project: Project, unedited: np.ndarray, tmp_path: Path, name: str
+) -> None:
+    """As when a layered document, which is exported at 8 bit, is turned into a deeper one."""
+    rounded = media.to_float(exported(project.layers[0], 3, 8))
+    media.write_image(tmp_path / "a.exr", rounded)
+    if name != "a.exr":
+        save(tmp_path / name, media.quantise(rounded, 16))
+    np.testing.assert_array_equal(run(project, "object", tmp_path / name), unedited)
+
+
 @pytest.mark.parametrize("name", ["a.exr", "a.tif"])
 def test_floats_saved_unchanged_are_no_edit(project: Project, unedited: np.ndarray, tmp_path: Path, name: str) -> None:
     texture = project.layers[0].texture

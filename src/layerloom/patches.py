@@ -103,10 +103,12 @@ def _texture_patch(layer: Layer, path: Path) -> Patch | None:
     _check_shape(layer, path, file, "an edited texture")
     size: Size = (file.shape[1], file.shape[0])
     colour = media.to_float(file[..., :3])
-    # An export at the file's depth is compared, so rounding alone is no edit. Some programs drop the colour of
-    # transparent texels: these are left as they were.
+    # Exports at 8 bit and at the file's depth are compared, so rounding alone is no edit. Some programs drop the
+    # colour of transparent texels: these are left as they were.
     if size == layer.canvas:
-        low = high = media.to_float(media.quantise(layer.texture[..., :3], 8 if file.dtype == np.uint8 else 16))
+        depths = (8, 8 if file.dtype == np.uint8 else 16)
+        first, second = (media.to_float(media.quantise(layer.texture[..., :3], depth)) for depth in depths)
+        low, high = np.minimum(first, second), np.maximum(first, second)
         tolerance, hole = TOLERANCE[file.dtype], 1
     else:
         low, high = _resampled_bounds(layer.texture, size)
