@@ -1,0 +1,152 @@
+"""How good decompositions are: every clip is learned, measured, and becomes a row of one table.
+
+    python benchmarks/quality.py --clips ../shared/clips --quality standard --flow raft --flow-weights raft-small.pth
+
+A clip is a folder with `video_frames` and `masks` in it. Two synthetic clips with known truth come first. One JSON line
+a clip, with all figures (docs/evaluation.md defines them), goes to results/quality.jsonl; projects and reports stay in
+--out. The table has the figures that the project promises something about.
+"""
+
+import argparse
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from layerloom import media
+from layerloom.evaluate import evaluate
+from layerloom.pipeline import choose_device, decompose, default_long_edge, prepare
+from layerloom.prepare.masks import load_masks
+from layerloom.project import Project
+from layerloom.render import render
+from layerloom.report import write_report
+from layerloom.synthetic import SyntheticClip, make_clip
+from layerloom.truth import painted_textures, truth_figures
+
+RESULTS = Path(__file__).parent / "results" / "quality.jsonl"
+SYNTHETIC = {"synthetic": {"seed": 0}, "synthetic-fast": {"seed": 1, "camera": 3.0, "light": 1.5}}
+COLUMNS = ("clip", "size", "train s", "PSNR", "unlit", "IoU", "30-frame tracks ≤ 2 px", "log-light r")
+
+
+def main() -> None:
+    options = _options()
+    device = choose_device(options.device)
+    rows: list[dict[str, Any]] = []
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name in options.only or [*SYNTHETIC, *_clips(options.clips)]:
+        row = _measure(name, options, device)
+        row |= {"clip": name, "quality": options.quality, "flow": options.flow, **_origin(device)}
+        RESULTS.parent.mkdir(exist_ok=True)
+        with RESULTS.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(row) + "\n")
+        rows.append(row)
+        print(_table(rows), flush=True)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=Path, help="folder of clips")
+    parser.add_argument("--only", nargs="*", help="names of clips; synthetic, synthetic-fast are built in")
+    parser.add_argument("--quality", default="standard", choices=["draft", "standard", "fine"])
+    parser.add_argument("--long-edge", type=int, help="training size; by default what decompose takes")
+    parser.add_argument("--flow", default="dis", choices=["dis", "raft"])
+    parser.add_argument("--flow-weights", type=Path)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path, default=Path("quality"))
+    return parser.parse_args()
+
+
+def _clips(folder: Path | None) -> list[str]:
+    return sorted(path.parent.name for path in folder.glob("*/masks")) if folder else []
+
+
+def _measure(name: str, options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Learn one clip and measure it."""
+    truth = _write_synthetic(name, options.out, device) if name in SYNTHETIC else None
+    folder = options.out / f"{name}-clip" if truth else options.clips / name
+    started = time.perf_counter()
+    clip = prepare(
+        folder,
+        masks=folder / "masks",
+        long_edge=options.long_edge or default_long_edge(options.quality, device),
+        flow=options.flow,
+        flow_weights=options.flow_weights,
+        device=device,
+    )
+    prepared = time.perf_counter()
+    project = decompose(clip, options.out / f"{name}.loom", quality=options.quality, device=device)
+    given = load_masks(folder / "masks", project.source_range, project.source.size)
+    figures = evaluate(project, given)
+    write_report(options.out / f"{name}.html", project, figures)
+    return {
+        "size": list(project.source.size),
+        "training_size": list(project.training_size),
+        "frames": project.source.frames,
+        "prepare_seconds": prepared - started,
+        "train_seconds": project.figures["train_seconds"],
+        "bake_seconds": project.figures["bake_seconds"],
+        "evaluation": {key: value for key, value in figures.items() if key != "per_frame"},
+        "truth": None if truth is None else _truth(project, truth),
+    }
+
+
+def _write_synthetic(name: str, out: Path, device: torch.device) -> SyntheticClip:
+    size, frames = ((768, 432), 60) if device.type == "cuda" else ((320, 180), 24)
+    truth = make_clip(size, frames, **SYNTHETIC[name])
+    folder = out / f"{name}-clip"
+    (folder / "video_frames").mkdir(parents=True)
+    for number, frame in enumerate(truth.frames):
+        media.write_image(folder / "video_frames" / f"{number:05d}.png", frame)
+    for label, planes in zip(truth.names, truth.masks, strict=False):
+        (folder / "masks" / label).mkdir(parents=True)
+        for number, mask in enumerate(planes):
+            media.write_image(folder / "masks" / label / f"{number:05d}.png", mask)
+    return truth
+
+
+def _truth(project: Project, truth: SyntheticClip) -> dict[str, Any]:
+    """Figures against the truth; nothing is painted, so the edit's figures are left out."""
+    unedited = np.stack(list(render(project)))
+    blank = np.zeros((*truth.frames.shape[1:3], 4), np.float32)
+    figures = truth_figures(project, truth, unedited, truth.render(painted_textures(truth, 0, blank)), 0)
+    return {name: value for name, value in figures.items() if not name.startswith("edit_")}
+
+
+def _origin(device: torch.device) -> dict[str, str]:
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    return {"device": name, "commit": commit.stdout.strip()}
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    lines = [f"| {' | '.join(COLUMNS)} |", "|" + " --- |" * len(COLUMNS)]
+    return "\n".join(lines + [f"| {' | '.join(_cells(row))} |" for row in rows]) + "\n"
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    figures = row["evaluation"]
+    carried = {name: found.get("30") for name, found in figures["tracks"]["corners"].items()}
+    tracks = {name: found["within"]["2"] for name, found in carried.items() if found}
+    light = row["truth"]["light_correlation"] if row["truth"] else {}
+    return [
+        row["clip"],
+        "{}×{}".format(*row["training_size"]),
+        f"{row['train_seconds']:.0f}",
+        f"{figures['reconstruction']['psnr']:.2f}",
+        f"{figures['reconstruction']['psnr_unlit']:.2f}",
+        _by_layer(figures["mattes"]["iou"]),
+        _by_layer(tracks),
+        _by_layer(light),
+    ]
+
+
+def _by_layer(values: dict[str, float | None]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in values.items() if value is not None) or "–"
+
+
+if __name__ == "__main__":
+    main()
