@@ -15,7 +15,7 @@ in half precision: at worst 0.03 px off for displacements below 128 px, 0.05 % o
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -189,20 +189,25 @@ def _dis_pair(greys: Sequence[Grey], field: FlowField, shorter: FlowField | None
 
 
 def _raft_fields(matcher: RaftMatcher, steps: Sequence[int], report: Progress) -> tuple[FlowField, ...]:
-    """Long ways start from nothing, too: RAFT sees all of the frame, and a chained guess made it worse."""
+    """Long ways start from nothing, too: RAFT sees all of the frame, and a chained guess made it worse.
+
+    While the network matches the next pairs, all cores compare the ways there and back of those before.
+    """
     total, done = sum(matcher.frames - step for step in steps), 0
-    fields: list[FlowField] = []
-    for step in steps:
-        field = _empty_field(step, matcher.frames, matcher.shape)
-        for begin in range(0, len(field.forward), matcher.pairs_at_once):
-            starts = range(begin, min(begin + matcher.pairs_at_once, len(field.forward)))
-            ends = range(starts.start + step, starts.stop + step)
-            both_ways = zip(matcher.match(starts, ends), matcher.match(ends, starts), strict=True)
-            for start, (forward, backward) in zip(starts, both_ways, strict=True):
-                _fill_pair(field, start, forward, backward)
-            done += len(starts)
-            report(done / total)
-        fields.append(field)
+    fields = [_empty_field(step, matcher.frames, matcher.shape) for step in steps]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        filling: list[Future[None]] = []
+        for field in fields:
+            for begin in range(0, len(field.forward), matcher.pairs_at_once):
+                starts = range(begin, min(begin + matcher.pairs_at_once, len(field.forward)))
+                ends = range(starts.start + field.step, starts.stop + field.step)
+                both_ways = zip(matcher.match(starts, ends), matcher.match(ends, starts), strict=True)
+                for start, (forward, backward) in zip(starts, both_ways, strict=True):
+                    filling.append(pool.submit(_fill_pair, field, start, forward, backward))
+                done += len(starts)
+                report(done / total)
+        for filled in filling:
+            filled.result()
     return tuple(fields)
 
 
