@@ -1,6 +1,6 @@
 """How good decompositions are: every clip is learned, measured, and becomes a row of one table.
 
-    python benchmarks/quality.py --clips ../shared/clips --quality standard --flow raft --flow-weights raft-small.pth
+    python benchmarks/quality.py --clips CLIPS --quality standard --flow raft --flow-weights raft-small.pth
 
 A clip is a folder with `video_frames` and `masks` in it. Two synthetic clips with known truth come first. One JSON line
 a clip, with all figures (docs/evaluation.md defines them), goes to results/quality.jsonl; projects and reports stay in
@@ -9,15 +9,16 @@ a clip, with all figures (docs/evaluation.md defines them), goes to results/qual
 
 import argparse
 import json
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from speed import commit
 
 from layerloom import media
+from layerloom.demo import SIZES, write_masks
 from layerloom.evaluate import evaluate
 from layerloom.pipeline import choose_device, decompose, default_long_edge, prepare
 from layerloom.prepare.masks import load_masks
@@ -95,16 +96,13 @@ def _measure(name: str, options: argparse.Namespace, device: torch.device) -> di
 
 
 def _write_synthetic(name: str, out: Path, device: torch.device) -> SyntheticClip:
-    size, frames = ((768, 432), 60) if device.type == "cuda" else ((320, 180), 24)
+    size, frames = SIZES[device.type]
     truth = make_clip(size, frames, **SYNTHETIC[name])
     folder = out / f"{name}-clip"
     (folder / "video_frames").mkdir(parents=True)
     for number, frame in enumerate(truth.frames):
         media.write_image(folder / "video_frames" / f"{number:05d}.png", frame)
-    for label, planes in zip(truth.names, truth.masks, strict=False):
-        (folder / "masks" / label).mkdir(parents=True)
-        for number, mask in enumerate(planes):
-            media.write_image(folder / "masks" / label / f"{number:05d}.png", mask)
+    write_masks(truth, folder / "masks")
     return truth
 
 
@@ -117,9 +115,8 @@ def _truth(project: Project, truth: SyntheticClip) -> dict[str, Any]:
 
 
 def _origin(device: torch.device) -> dict[str, str]:
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    return {"device": name, "commit": commit.stdout.strip()}
+    return {"device": name, "commit": commit()}
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

@@ -1,4 +1,8 @@
-"""The least an encode kernel could do: read, or add to, two floats at a random row. Measures the chip, not us."""
+"""The least an encode kernel could do: read, or add to, two floats at a random row. Measures the chip, not us.
+
+`speed.py` runs these for the bound beside its figures. They have a file of their own because they need Triton, which
+`speed.py` does without on a CPU.
+"""
 
 import triton
 import triton.language as tl

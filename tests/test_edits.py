@@ -39,8 +39,8 @@ def test_json_gives_the_same_edits_back(edits: list[Edit]) -> None:
 
 def test_relative_files_count_from_the_folder_of_the_edits_file() -> None:
     text = edits_to_json([OverlayEdit("dog", Path("logo.png")), TextureEdit("dog", Path("/art/dog.png"))])
-    first, second = edits_from_json(text, Path("/work/shot"))
-    assert first == OverlayEdit("dog", Path("/work/shot/logo.png"))
+    first, second = edits_from_json(text, Path("/shots/bear"))
+    assert first == OverlayEdit("dog", Path("/shots/bear/logo.png"))
     assert second == TextureEdit("dog", Path("/art/dog.png"))
 
 

@@ -11,10 +11,9 @@ from unittest.mock import MagicMock
 import cv2
 import numpy as np
 import pytest
-from truth_project import make_truth_project
+from truth_project import make_truth_project, st_to_uv
 
 from layerloom import media
-from layerloom.conventions import st_to_uv
 from layerloom.export import export
 from layerloom.project import Project
 from layerloom.render import render
@@ -36,7 +35,7 @@ def exported(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def warp(texture: np.ndarray, st: np.ndarray) -> np.ndarray:
-    uv = st_to_uv(np.ascontiguousarray(st[..., :2]), (texture.shape[1], texture.shape[0]))
+    uv = st_to_uv(st, (texture.shape[1], texture.shape[0]))
     x, y = cv2.split(uv - np.float32(0.5))
     return cv2.remap(texture[..., :3], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from truth_project import make_source_reference, make_truth_project
+from truth_project import make_source_reference, make_truth_project, st_to_uv
 
 from layerloom import media
-from layerloom.conventions import pixel_centres, st_to_uv
+from layerloom.conventions import pixel_centres
 from layerloom.export import export
 from layerloom.layer_files import BakedLayer
 from layerloom.project import Project

@@ -44,6 +44,12 @@ def make_source_reference(path: Path, size: Size, frames: int) -> SourceReferenc
     return SourceReference(path, "0" * 64, size, 0, frames, fps, tuple(index / fps for index in range(frames)))
 
 
+def st_to_uv(st: np.ndarray, canvas: Size) -> np.ndarray:
+    """What a compositing program makes of an exported ST map: texel positions, counted from the top left corner."""
+    width, height = canvas
+    return np.stack([width * st[..., 0], height * (1 - st[..., 1])], -1)
+
+
 def _bake(clip: SyntheticClip, layer: int, size: Size) -> BakedLayer:
     background = layer == len(clip.names) - 1
     texture = clip.textures[layer]

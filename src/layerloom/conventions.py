@@ -1,8 +1,8 @@
-"""Axes, pixel centres and units. No other file divides by a width.
+"""Axes, pixel centres and units.
 
 Arrays are ordered t h w c; x points right, y down. The centre of pixel (i, j) of a row-major image lies at
-x = j + 0.5, y = i + 0.5, so an image of width w spans [0, w]. Both spatial axes are divided by the same length
-(the longer side), so nothing is stretched. Flow is in pixels of its own resolution: x first, then y.
+x = j + 0.5, y = i + 0.5, so an image of width w spans [0, w]; at size (1, 1) both axes span [0, 1]. Flow is in pixels
+of its own resolution: x first, then y.
 
 Every function takes NumPy arrays or PyTorch tensors alike and returns the kind it was given. PyTorch is imported
 only where there is a tensor, so that what edits and renders starts without it.
@@ -32,18 +32,8 @@ def pixel_centres(size: Size) -> Float[np.ndarray, "h w 2"]:
 
 
 def long_edge(size: Size) -> int:
-    """The length that both axes are divided by."""
+    """The longer side."""
     return max(size)
-
-
-def pixels_to_unit(xy_pixels: ArrayOrTensor, size: Size) -> ArrayOrTensor:
-    """Pixel positions (…, 2) to unit coordinates: the longer side spans [0, 1], the shorter one less."""
-    return xy_pixels / float(long_edge(size))
-
-
-def unit_to_pixels(xy_unit: ArrayOrTensor, size: Size) -> ArrayOrTensor:
-    """Inverse of `pixels_to_unit`."""
-    return xy_unit * float(long_edge(size))
 
 
 def frame_to_unit_time(frame: ArrayOrTensor, frames: int) -> ArrayOrTensor:
@@ -76,11 +66,6 @@ def uv_to_st(uv_texels: ArrayOrTensor, canvas: Size) -> ArrayOrTensor:
     """Texel positions (…, 2), texel i's centre at i + 0.5, to Nuke's STMap in [0, 1]: s rightwards, t bottom to top."""
     st = rescale_positions(uv_texels, canvas, (1, 1))
     return _pair(st[..., 0], 1.0 - st[..., 1])
-
-
-def st_to_uv(st: ArrayOrTensor, canvas: Size) -> ArrayOrTensor:
-    """Inverse of `uv_to_st`."""
-    return rescale_positions(_pair(st[..., 0], 1.0 - st[..., 1]), (1, 1), canvas)
 
 
 def transform_points(matrix: ArrayOrTensor, xy: ArrayOrTensor) -> ArrayOrTensor:

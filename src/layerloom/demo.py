@@ -72,7 +72,8 @@ def run_demo(directory: Path, device: torch.device, seed: int = 0, on_report: On
     size, frames = SIZES[device.type]
     truth = make_clip(size, frames, seed)
     files = {"clip": directory / "clip.mkv", "masks": directory / "masks"}
-    _write_clip(truth, files["clip"], files["masks"])
+    _write_video(files["clip"], truth.frames, "ffv1")
+    write_masks(truth, files["masks"])
 
     clip = prepare(files["clip"], masks=files["masks"], long_edge=max(size), device=device, on_report=on_report)
     files["project"] = directory / "clip.loom"
@@ -105,12 +106,12 @@ def run_demo(directory: Path, device: torch.device, seed: int = 0, on_report: On
     return Demo(figures, files)
 
 
-def _write_clip(truth: SyntheticClip, clip: Path, masks: Path) -> None:
-    _write_video(clip, truth.frames, "ffv1")
-    for name, planes in zip(truth.names, truth.masks, strict=False):
-        (masks / name).mkdir(parents=True)
+def write_masks(truth: SyntheticClip, folder: Path) -> None:
+    """A folder of images for each object, as a user would give them."""
+    for name, planes in zip(truth.names[:-1], truth.masks, strict=True):
+        (folder / name).mkdir(parents=True)
         for number, mask in enumerate(planes):
-            media.write_image(masks / name / f"{number:05d}.png", mask)
+            media.write_image(folder / name / f"{number:05d}.png", mask)
 
 
 def _write_video(path: Path, frames: UInt8[np.ndarray, "t h w 3"], codec: str | None = None) -> None:

@@ -246,7 +246,7 @@ def _source_frames(clip: Clip) -> Iterator[np.ndarray]:
 
 
 def _check_memory(frames: int, size: Size, path: Path) -> None:
-    """Frames, masks, alphas, flow both ways over four steps, and grids of both layers with Adam's moments."""
+    """Frames, masks, alphas, flow both ways over four steps, and a GiB for the layers' grids with Adam's moments."""
     pixels = frames * size[0] * size[1]
     needed = pixels * (3 + 6 + 8 * 5) + 2**30
     available = psutil.virtual_memory().available

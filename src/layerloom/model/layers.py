@@ -4,8 +4,9 @@
 
 Layers run front to back, the background last. Positions are pixels of the training size, uv are texels of the
 layer's canvas at training scale. Source: Chan et al. 2023 (arXiv 2309.14022), section 3; what differs is the
-mapping (a motion prior per frame plus a lattice in texels, instead of a network), the lighting (a lattice in log
-light, so it starts at exactly 1 and stays smooth by its resolution) and alpha (starts at the given mask).
+mapping (a motion prior and an affine part per frame plus a lattice in texels, instead of a network), the lighting (a
+lattice in log light, so it starts at exactly 1 and stays smooth by its resolution) and alpha (starts at the given
+mask). The mapping's lattice and alpha are functions of time and of where the prior looks on the canvas.
 """
 
 from dataclasses import dataclass
@@ -85,7 +86,6 @@ class Layer(nn.Module):
 
     def __init__(
         self,
-        size: Size,
         frames: int,
         canvas: Size,
         motion: Float[Tensor, "t 3 3"],
@@ -94,20 +94,20 @@ class Layer(nn.Module):
     ) -> None:
         super().__init__()
         s = settings
-        self.size, self.frames, self.canvas = size, frames, canvas
+        self.frames, self.canvas = frames, canvas
         self.register_buffer("motion", motion.float(), persistent=False)
         self.register_buffer("centre", torch.tensor(canvas, dtype=torch.float32) / 2, persistent=False)
         # Per frame: a shift and a linear part about the canvas centre, both in texels at the canvas' border.
         self.affine = nn.Parameter(torch.zeros(frames, 2, 3))
 
-        def space_time(
-            extent: Size, cells: tuple[float, float], cells_frames: tuple[float, float], levels: int
+        def space_time_grid(
+            cells: tuple[float, float], cells_frames: tuple[float, float], levels: int
         ) -> tuple[tuple[int, ...], ...]:
             coarse, fine = (min(cell, float(frames)) for cell in cells_frames)
-            spans = (float(extent[0]), float(extent[1]), float(frames))
+            spans = (float(canvas[0]), float(canvas[1]), float(frames))
             return grid_resolutions(spans, (cells[0], cells[0], coarse), (cells[1], cells[1], fine), levels)
 
-        mapping_grid = space_time(canvas, s.mapping_cells_texels, s.mapping_cells_frames, s.mapping_levels)
+        mapping_grid = space_time_grid(s.mapping_cells_texels, s.mapping_cells_frames, s.mapping_levels)
         self.offset = Lattice(GridLayout(mapping_grid, s.texture_entries, 2))
         coarse, fine = s.texture_cells_texels
         texture_grid = grid_resolutions(
@@ -120,11 +120,11 @@ class Layer(nn.Module):
             long_edge(canvas) / s.lighting_cells_per_canvas[0],
             long_edge(canvas) / s.lighting_cells_per_canvas[1],
         )
-        lighting_grid = space_time(canvas, light_cells, s.lighting_cells_frames, s.lighting_levels)
+        lighting_grid = space_time_grid(light_cells, s.lighting_cells_frames, s.lighting_levels)
         self.log_lighting = Lattice(GridLayout(lighting_grid, s.texture_entries, 3))
         self.alpha_network: EncodedNetwork | None = None
         if has_alpha:
-            alpha_grid = space_time(canvas, s.alpha_cells_texels, s.alpha_cells_frames, s.alpha_levels)
+            alpha_grid = space_time_grid(s.alpha_cells_texels, s.alpha_cells_frames, s.alpha_levels)
             self.alpha_network = EncodedNetwork(
                 GridLayout(alpha_grid, s.alpha_entries), s.alpha_hidden, s.alpha_hidden_layers, 1
             )
@@ -197,7 +197,7 @@ class LayeredField(nn.Module):
         self.register_buffer("alpha_start", alpha_start, persistent=False)
         last = len(canvases) - 1
         self.layers = nn.ModuleList(
-            Layer(size, frames, canvas, motion[index], index < last, settings) for index, canvas in enumerate(canvases)
+            Layer(frames, canvas, motion[index], index < last, settings) for index, canvas in enumerate(canvases)
         )
 
     def layer(self, index: int) -> Layer:
@@ -207,8 +207,7 @@ class LayeredField(nn.Module):
 
     def alpha(self, xy: Float[Tensor, "n k 2"], frame: Int[Tensor, " n"]) -> Float[Tensor, "layers n k"]:
         """Composited alphas of all layers."""
-        own = self.own_alpha(xy, frame)
-        return composite_alpha(own)
+        return composite_alpha(self.own_alpha(xy, frame))
 
     def own_alpha(self, xy: Float[Tensor, "n k 2"], frame: Int[Tensor, " n"]) -> Float[Tensor, "objects n k"]:
         """The objects' coverages before occlusion."""

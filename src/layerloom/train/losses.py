@@ -89,20 +89,14 @@ def rigidity(e: Evaluation) -> Float[Tensor, ""]:
 
     J is taken relative to the motion prior's own Jacobian, so a zooming camera costs nothing.
     """
-    uv, start = e.sample.uv.unflatten(2, (TILE, TILE)), e.sample.uv_start.unflatten(2, (TILE, TILE))
-    jacobian = torch.stack([uv[:, :, :-1, 1:] - uv[:, :, :-1, :-1], uv[:, :, 1:, :-1] - uv[:, :, :-1, :-1]], -1)
-    prior = torch.stack(
-        [start[:, :, :-1, 1:] - start[:, :, :-1, :-1], start[:, :, 1:, :-1] - start[:, :, :-1, :-1]], -1
-    )
+    tiles = (uv.unflatten(2, (TILE, TILE)) for uv in (e.sample.uv, e.sample.uv_start))
+    jacobian, prior = (_jacobian(uv[:, :, :-1, :-1], right=uv[:, :, :-1, 1:], below=uv[:, :, 1:, :-1]) for uv in tiles)
     return _stretch(jacobian, prior).mean()
 
 
 def global_rigidity(e: Evaluation) -> Float[Tensor, ""]:
     """`rigidity` with 100-pixel differences (layered neural atlases, global rigidity)."""
-    jacobian = torch.stack([e.far_uv[:, :, 1] - e.far_uv[:, :, 0], e.far_uv[:, :, 2] - e.far_uv[:, :, 0]], -1)
-    prior = torch.stack(
-        [e.far_uv_start[:, :, 1] - e.far_uv_start[:, :, 0], e.far_uv_start[:, :, 2] - e.far_uv_start[:, :, 0]], -1
-    )
+    jacobian, prior = (_jacobian(*uv.unbind(2)) for uv in (e.far_uv, e.far_uv_start))
     return _stretch(jacobian, prior).mean()
 
 
@@ -158,6 +152,12 @@ TERMS = (
 
 def _tile(values: Float[Tensor, "n k c"]) -> Float[Tensor, "n rows columns c"]:
     return values.unflatten(1, (TILE, TILE))
+
+
+def _jacobian(
+    here: Float[Tensor, "*n 2"], right: Float[Tensor, "*n 2"], below: Float[Tensor, "*n 2"]
+) -> Float[Tensor, "*n 2 2"]:
+    return torch.stack([right - here, below - here], -1)
 
 
 def _stretch(jacobian: Float[Tensor, "*n 2 2"], prior: Float[Tensor, "*n 2 2"]) -> Float[Tensor, "*n"]:
