@@ -104,11 +104,7 @@ def render_unlit(project: Project, frame: int, shares: Float32[np.ndarray, "l h 
     """Σ α T: a frame (counted from the project's first) without its lighting."""
     picture = np.zeros((*shares.shape[1:], 3), np.float32)
     for number, layer in enumerate(project.layers):
-        at = project.uv(number, frame) - np.float32(0.5)
-        colour = cv2.remap(
-            layer.texture[..., :3], at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
-        picture += shares[number][..., None] * colour
+        picture += shares[number][..., None] * layer.look_up(project.uv(number, frame))
     return picture
 
 

@@ -20,7 +20,6 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from jaxtyping import Float16, Float32, UInt16
 
@@ -142,8 +141,7 @@ def _frame_layers(project: Project, shares: Float32[np.ndarray, "layers h w"], f
     parts: dict[str, np.ndarray] = {"beauty": beauty}
     for index, (layer, share) in enumerate(zip(project.layers, shares, strict=True)):
         uv = project.uv(index, frame)
-        x, y = cv2.split(uv - np.float32(0.5))
-        colour = cv2.remap(layer.texture[..., :3], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        colour = layer.look_up(uv)
         lighting = np.clip(project.lighting(index, frame, uv=uv), 0, HALF_MAX)
         colour *= lighting * share[..., None]
         beauty += colour

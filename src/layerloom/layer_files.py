@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8, UInt16
 from safetensors import SafetensorError, safe_open
@@ -64,6 +65,11 @@ class Layer:
         if texture.shape != (self.canvas[1], self.canvas[0], 4):
             raise UserError(f"{self.folder / 'texture.png'}: damaged project: the texture is not RGBA of {self.canvas}")
         return texture
+
+    def look_up(self, uv: Float32[np.ndarray, "h w 2"]) -> Float32[np.ndarray, "h w 3"]:
+        """The texture's colour at texel positions, bilinear; beyond the canvas its border continues."""
+        x, y = cv2.split(uv - np.float32(0.5))
+        return cv2.remap(self.texture[..., :3], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
     def alpha(self, frame: int) -> Alpha:
         """Own coverage at training size, before occlusion by layers in front. Objects only."""

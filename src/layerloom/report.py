@@ -188,10 +188,7 @@ def _pictures(project: Project, frame: int) -> Iterator[tuple[str, Picture]]:
     for number, layer in enumerate(project.layers):
         uv, light = project.uv(number, frame), project.lighting(number, frame)
         share = shares[number][..., None]
-        colour = layer.texture[..., :3]
-        at = uv - np.float32(0.5)
-        seen = cv2.remap(colour, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) * light
-        yield f"{layer.name}: layer", _over_empty(seen, share)
+        yield f"{layer.name}: layer", _over_empty(layer.look_up(uv) * light, share)
         yield f"{layer.name}: matte", np.repeat(share, 3, 2)
         yield f"{layer.name}: uv", _over_empty(checkerboard(uv, layer.canvas), share)
         yield f"{layer.name}: lighting", _over_empty(light * 0.5, share)
