@@ -18,6 +18,7 @@ from layerloom.conventions import Size
 from layerloom.edits import Edit, PaintEdit, TextureEdit
 from layerloom.errors import UserError
 from layerloom.export import export
+from layerloom.mattes import mattes
 from layerloom.pipeline import decompose, prepare
 from layerloom.progress import OnReport, Report
 from layerloom.project import Project
@@ -52,6 +53,7 @@ CONTENTS = {
     "painted": "WATCH: two badges painted on one frame, carried to all others",
     "figures": "the figures above",
     "overview": "LOOK: frames of all three",
+    "layers": "LOOK: textures as learned, then matte and lighting of the painted frame",
 }
 
 
@@ -103,6 +105,8 @@ def run_demo(directory: Path, device: torch.device, seed: int = 0, on_report: On
         f"two badges painted on frame {painted_frame}, carried to all others": painted,
     }
     media.write_image(files["overview"], _overview(rows, [frames // 8, painted_frame, frames - 1 - frames // 8]))
+    files["layers"] = directory / "layers.png"
+    media.write_image(files["layers"], _learned(project, painted_frame))
     return Demo(figures, files)
 
 
@@ -201,3 +205,20 @@ def _overview(rows: Mapping[str, UInt8[np.ndarray, "t h w 3"]], numbers: Sequenc
         cv2.putText(bar, caption, (6, 15), cv2.FONT_HERSHEY_DUPLEX, 0.45, (225, 225, 225), 1, cv2.LINE_AA)
         parts += [bar, strip]
     return np.concatenate(parts)
+
+
+def _learned(project: Project, frame: int) -> UInt8[np.ndarray, "H W 3"]:
+    """A row for each layer: its texture (dark where unseen); its matte and lighting (middle grey is 1) in a frame."""
+    height = project.source.size[1]
+    shares = mattes(project, frame)
+    rows: list[np.ndarray] = []
+    for number, layer in enumerate(project.layers):
+        seen = layer.texture[..., :3] * layer.texture[..., 3:]
+        texture = cv2.resize(
+            seen, (round(seen.shape[1] * height / seen.shape[0]), height), interpolation=cv2.INTER_AREA
+        )
+        matte = np.repeat(shares[number][..., None], 3, 2)
+        light = np.clip(project.lighting(number, frame) / 2, 0, 1)
+        rows.append(media.quantise(np.concatenate([texture, matte, light], 1), 8))
+    width = max(row.shape[1] for row in rows)
+    return np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows])

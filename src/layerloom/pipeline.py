@@ -93,10 +93,9 @@ def prepare(
         first_frame=used.start,
     )
     on_report(Report("masks", 0.0))
-    found = discover_masks(images, fields) if given is None else given
+    found = discover_masks(images, fields) if given is None else complete_masks(given, fields)
     if not found.names:
         on_report(Report("masks", 1.0, message="nothing moves against the camera: one background layer"))
-    found = complete_masks(found, fields)
     on_report(Report("motion", 0.0))
     return Clip(images, found, fields, estimate_motion(fields, found), source)
 
