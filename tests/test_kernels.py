@@ -340,8 +340,8 @@ class TestOnGpu:
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
     def test_mlp_at_full_size(self, dtype: torch.dtype):
-        # tf32 and bf16 products move hidden values across ReLU's corner, where the gradient jumps: on an H200 gradients
-        # differ from float64 by up to 2.5 % and 7.5 % of their RMS (PyTorch's autocast: 7.2 %), single ones by 3.4 times.
+        # tf32 and bf16 products move hidden values across ReLU's corner, where the gradient jumps. On an H200 gradients
+        # differ from float64 by up to 2.5 % and 7.5 % of their RMS (PyTorch's autocast: 7.2 %), single ones 3.4 times.
         check_mlp((32, 64, 3, 2, True, 2**16 + 7), dtype, rms=4e-2 if dtype == torch.float32 else 1e-1, worst=6.0)
 
     def test_graph_replays_on_new_values(self):
