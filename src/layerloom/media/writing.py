@@ -108,7 +108,7 @@ def check_output(
     bytes_per_pixel = _check_kind(path, codec)
     existing = next(_files_of_pattern(path), None) if "%" in path.name else path
     if existing is not None and existing.exists() and not overwrite:
-        raise UserError(f"{existing}: exists already; choose another name or allow overwriting")
+        raise UserError(f"{existing}: exists already; remove it or choose another name")
     if path.is_dir():
         raise UserError(f"{path}: is a folder; name a file")
     folder = path.parent
