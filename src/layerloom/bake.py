@@ -49,16 +49,11 @@ class _Maps:
     def uv(self, frame: int, size: Size) -> Float[Tensor, "h w 2"]:
         """Texel positions at the pixel centres of a frame of source size."""
         xy = torch.from_numpy(pixel_centres(size)).to(self.affine)
-        grid = 2 * rescale_positions(xy, size, (1, 1)) - 1
-        offset = functional.grid_sample(
-            self.offset[frame].permute(2, 0, 1)[None], grid[None], align_corners=True, padding_mode="border"
-        )
-        return xy @ self.affine[frame, :, :2].T + self.affine[frame, :, 2] + offset[0].permute(1, 2, 0)
+        offset = _between_nodes(self.offset[frame][None], xy[None], size)[0]
+        return xy @ self.affine[frame, :, :2].T + self.affine[frame, :, 2] + offset.permute(1, 2, 0)
 
     def light(self, frame: int, uv: Float[Tensor, "h w 2"]) -> Float[Tensor, "3 h w"]:
-        grid = 2 * rescale_positions(uv, self.canvas, (1, 1)) - 1
-        nodes = self.lighting[frame].permute(2, 0, 1)[None]
-        return functional.grid_sample(nodes, grid[None], align_corners=True, padding_mode="border")[0]
+        return _between_nodes(self.lighting[frame][None], uv[None], self.canvas)[0]
 
     def look_up(self, uv: Float[Tensor, "h w 2"]) -> Float[Tensor, "3 h w"]:
         """The texture, bilinear between texel centres."""
@@ -137,12 +132,9 @@ def _bake_uv(
     offset = torch.zeros(0, device=device)
     for spacing in UV_NODE_SPACINGS_PIXELS:
         columns, rows = (max(2, round(side / spacing) + 1) for side in field.size)
-        x = torch.linspace(0, source_size[0], columns, device=device)
-        y = torch.linspace(0, source_size[1], rows, device=device)
-        nodes = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).view(-1, 2)
+        nodes = _nodes(source_size, columns, rows, device)
         offset = (texels(nodes) - _apply_affine(affine, nodes)).view(field.frames, rows, columns, 2)
-        grid = (2 * rescale_positions(probes, source_size, (1, 1)) - 1).expand(field.frames, 1, -1, 2)
-        between = functional.grid_sample(offset.permute(0, 3, 1, 2), grid, align_corners=True)
+        between = _between_nodes(offset, probes.expand(field.frames, 1, -1, 2), source_size)
         error = (_apply_affine(affine, probes) + between[:, :, 0].transpose(1, 2) - exact).norm(dim=-1)
         if not shown.any() or error[shown].quantile(0.99) < UV_TOLERANCE_TEXELS:
             break
@@ -163,11 +155,24 @@ def _bake_lighting(field: LayeredField, index: int, device: torch.device) -> Flo
     """Lighting on a grid of half the finest lattice cell's spacing."""
     layer = field.layer(index)
     columns, rows = (2 * cells + 1 for cells in layer.log_lighting.layout.resolutions[-1][:2])
-    x = torch.linspace(0, layer.canvas[0], columns, device=device)
-    y = torch.linspace(0, layer.canvas[1], rows, device=device)
-    nodes = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).view(1, -1, 2)
+    nodes = _nodes(layer.canvas, columns, rows, device)[None]
     frames = torch.arange(field.frames, device=device)
     return torch.cat([layer.lighting(nodes, frame[None]).view(1, rows, columns, 3) for frame in frames])
+
+
+def _nodes(extent: Size, columns: int, rows: int, device: torch.device) -> Float[Tensor, "k 2"]:
+    """Positions of a grid's nodes, row by row; the outermost lie on the extent's corners."""
+    x = torch.linspace(0, extent[0], columns, device=device)
+    y = torch.linspace(0, extent[1], rows, device=device)
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).view(-1, 2)
+
+
+def _between_nodes(
+    values: Float[Tensor, "n rows columns c"], positions: Float[Tensor, "n h w 2"], extent: Size
+) -> Float[Tensor, "n c h w"]:
+    """Values of such nodes, bilinear between them; beyond the extent its border continues."""
+    grid = 2 * rescale_positions(positions, extent, (1, 1)) - 1
+    return functional.grid_sample(values.permute(0, 3, 1, 2), grid, align_corners=True, padding_mode="border")
 
 
 def _solve_textures(

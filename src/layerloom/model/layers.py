@@ -205,9 +205,22 @@ class LayeredField(nn.Module):
         assert isinstance(layer, Layer)
         return layer
 
-    def alpha(self, xy: Float[Tensor, "n k 2"], frame: Int[Tensor, " n"]) -> Float[Tensor, "layers n k"]:
-        """Composited alphas of all layers."""
-        return composite_alpha(self.own_alpha(xy, frame))
+    def shown(self, background_only: bool) -> range:
+        """Numbers of the layers to evaluate. `background_only` where no object can be: the last one alone."""
+        return range(len(self.layers))[-1 if background_only else 0 :]
+
+    def mapping(
+        self, xy: Float[Tensor, "n k 2"], frame: Int[Tensor, " n"], background_only: bool
+    ) -> tuple[Float[Tensor, "layers n k 2"], Float[Tensor, "layers n k 2"]]:
+        """`Layer.mapping` of the layers that `shown` names."""
+        uv, start = zip(*(self.layer(i).mapping(xy, frame) for i in self.shown(background_only)), strict=True)
+        return torch.stack(uv), torch.stack(start)
+
+    def alpha(
+        self, xy: Float[Tensor, "n k 2"], frame: Int[Tensor, " n"], background_only: bool
+    ) -> Float[Tensor, "layers n k"]:
+        """Composited alphas of the layers that `shown` names."""
+        return xy.new_ones(1, *xy.shape[:2]) if background_only else composite_alpha(self.own_alpha(xy, frame))
 
     def own_alpha(self, xy: Float[Tensor, "n k 2"], frame: Int[Tensor, " n"]) -> Float[Tensor, "objects n k"]:
         """The objects' coverages before occlusion."""
@@ -222,11 +235,13 @@ class LayeredField(nn.Module):
         return torch.stack(alphas) if alphas else xy.new_zeros(0, *xy.shape[:2])
 
     def forward(self, xy: Float[Tensor, "n k 2"], frame: Int[Tensor, " n"], background_only: bool) -> LayerSample:
-        """Evaluate at k pixels in each of n frames. `background_only` where no object can be: one layer, alpha 1."""
-        used = [len(self.layers) - 1] if background_only else range(len(self.layers))
-        maps = [self.layer(index).mapping(xy, frame) for index in used]
-        uv = torch.stack([m[0] for m in maps])
-        alpha = xy.new_ones(1, *xy.shape[:2]) if background_only else self.alpha(xy, frame)
-        texture = torch.stack([self.layer(index).texture(m[0]) for index, m in zip(used, maps, strict=True)])
-        lighting = torch.stack([self.layer(index).lighting(m[0], frame) for index, m in zip(used, maps, strict=True)])
-        return LayerSample(uv, torch.stack([m[1] for m in maps]), texture, lighting, alpha)
+        """Evaluate at k pixels in each of n frames, in the layers that `shown` names."""
+        uv, start = self.mapping(xy, frame, background_only)
+        layers = [(self.layer(index), texels) for index, texels in zip(self.shown(background_only), uv, strict=True)]
+        return LayerSample(
+            uv,
+            start,
+            torch.stack([layer.texture(texels) for layer, texels in layers]),
+            torch.stack([layer.lighting(texels, frame) for layer, texels in layers]),
+            self.alpha(xy, frame, background_only),
+        )

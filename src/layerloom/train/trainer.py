@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -162,33 +162,24 @@ class Trainer:
         self._recent.lerp_(values, 0.05)
 
     def _evaluate(self, batch: Batch) -> Evaluation:
-        sample = self.field(batch.xy, batch.frame, batch.background_only)
+        field, background_only = self.field, batch.background_only
+        sample = field(batch.xy, batch.frame, background_only)
         second = every_second_pixel(self.device)
-        used = range(len(self.canvases))[-1 if batch.background_only else 0 :]
-        partner_uv = self._mapping(used, batch.partner_xy, batch.partner_frame)[0]
-        if batch.background_only:
-            partner_alpha = torch.ones_like(partner_uv[..., 0])
-        else:
-            partner_alpha = self.field.alpha(batch.partner_xy, batch.partner_frame)
-        far_uv, far_start = self._mapping(used, batch.xy[:, :1] + self._far_steps, batch.frame)
-        patches = [self._patches(index, batch, sample.uv[place]) for place, index in enumerate(used)]
+        partner_uv, _ = field.mapping(batch.partner_xy, batch.partner_frame, background_only)
+        far_uv, far_start = field.mapping(batch.xy[:, :1] + self._far_steps, batch.frame, background_only)
+        shown = field.shown(background_only)
+        patches = [self._patches(index, batch, uv) for index, uv in zip(shown, sample.uv, strict=True)]
         return Evaluation(
             batch,
             sample,
             sample.uv[:, :, second],
             sample.alpha[:, :, second],
             partner_uv,
-            partner_alpha,
+            field.alpha(batch.partner_xy, batch.partner_frame, background_only),
             far_uv,
             far_start,
             *(torch.stack(part) for part in zip(*patches, strict=True)),
         )
-
-    def _mapping(
-        self, used: range, xy: Float[Tensor, "n k 2"], frame: Int[Tensor, " n"]
-    ) -> tuple[Float[Tensor, "layers n k 2"], Float[Tensor, "layers n k 2"]]:
-        pairs = [self.field.layer(index).mapping(xy, frame) for index in used]
-        return torch.stack([pair[0] for pair in pairs]), torch.stack([pair[1] for pair in pairs])
 
     def _patches(
         self, index: int, batch: Batch, uv: Float[Tensor, "n k 2"]
