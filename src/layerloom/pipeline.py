@@ -257,10 +257,13 @@ def _check_memory(frames: int, size: Size, path: Path) -> None:
 
 
 def _check_disk(clip: Clip, out: Path) -> None:
-    """Alphas and lighting as stored, 16-bit textures of about twice the frame, weights with Adam's moments."""
+    """Alphas, uv grids (4 bytes a node, at their finest one for 2 × 2 training pixels) and lighting as stored, 16-bit
+    textures of about twice the frame, weights with Adam's moments.
+    """
     width, height = clip.source.size
     layers = len(clip.layer_names)
-    needed = clip.masks.coverage.size + layers * (len(clip.frames) * 2**18 + 16 * width * height) + 2**29
+    uv_grids = layers * clip.frames[..., 0].size
+    needed = clip.masks.coverage.size + uv_grids + layers * (len(clip.frames) * 2**18 + 16 * width * height) + 2**29
     free = shutil.disk_usage(out.resolve().parent).free
     if needed > free:
         raise UserError(
