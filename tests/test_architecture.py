@@ -21,7 +21,9 @@ kernels.reference kernels.cpu kernels.hashgrid kernels.mlp kernels.dispatch kern
 model.encoding model.canvas model.layers model
 train.config train.sampling train.losses train.trainer train
 layer_files project bake pipeline
-edits mattes documents patches render trackers scripts export
+edits mattes documents patches staging
+rendering.scene rendering.definition rendering.cpu rendering render
+trackers scripts export
 tracks measures evaluate truth report
 demo console cli
 """
@@ -36,6 +38,8 @@ EDITING_HALF = (
     "mattes",
     "documents",
     "patches",
+    "staging",
+    "rendering",
     "render",
     "trackers",
     "scripts",

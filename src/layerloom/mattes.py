@@ -20,6 +20,8 @@ RADIUS = 1
 """Half width of the filter's window, in pixels of training size. A larger one mixes more colours than three explain."""
 COLOUR_VARIANCE = 3e-6
 """Variance of a colour channel below which the source is taken for flat (epsilon in the paper): noise of 0.5/255."""
+LEAST_LEFT = 1 / 64
+"""Where the layers in front leave less of a pixel than this, the source says little about the layer behind them."""
 UNDECIDED = 0.02
 """Alpha farther than this from 0 and 1 is undecided, which is where refinement acts."""
 
@@ -38,6 +40,31 @@ def mattes(
     objects = [media.to_float(layer.alpha(frame)) for layer in project.layers if layer.kind == "object"]
     background = np.ones(project.training_size[::-1], np.float32)
     return _upsample(composite([*objects, background]), media.to_float(source_frame))
+
+
+def own_alphas(
+    project: Project, frame: int, source_frame: np.ndarray | None = None
+) -> Float32[np.ndarray, "objects h w"]:
+    """The objects' coverages before occlusion in a frame (counted from the project's first); composited, the mattes.
+
+    At training size as stored, or at source size refined against `source_frame`. An object that lies hidden behind
+    others is not refined there: the source does not show it.
+    """
+    objects = [layer for layer, stored in enumerate(project.layers) if stored.kind == "object"]
+    if source_frame is None or project.training_size == project.source.size:
+        width, height = project.training_size
+        planes = [media.to_float(project.layers[layer].alpha(frame)) for layer in objects]
+        return np.stack(planes) if planes else np.empty((0, height, width), np.float32)
+    own = mattes(project, frame, source_frame)[:-1]
+    left = np.ones_like(own[0]) if len(own) else None
+    for layer, share in zip(objects, own, strict=True):
+        assert left is not None
+        remaining = left - share
+        plain = project.own_alpha(layer, frame)
+        sureness = np.clip(left / LEAST_LEFT, 0, 1)
+        share[:] = plain + sureness * (np.clip(share / np.maximum(left, 1e-6), 0, 1) - plain)
+        left = remaining
+    return own
 
 
 def stream_mattes(project: Project, frames: range) -> Iterator[Float32[np.ndarray, "layers height width"]]:

@@ -1,50 +1,31 @@
 """render: the one way to pixels. A project and edits in, frames out, one at a time.
 
-`detail` starts from the source. With e = source − Σ α R T, what the layers cannot explain, a change of the texture
-and its opacity a on a layer add α (R · change − a e): pixels that no edit touches stay the source's own, and an opaque
-edit leaves nothing of what it covers. `synthesis` starts from Σ α R T instead, so that e is zero.
-
-Hidden layers and a new background come first, then the edits of canvases in their order. Work is done in the part of
-a frame that edits touch; colours are held as planes (3 h w) in there.
+`detail` starts from the source: pixels that no edit touches stay the source's own, and an opaque edit leaves nothing
+of what it covers. `synthesis` shows the layers alone. `rendering/definition.py` says exactly what a frame is.
 """
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-import cv2
 import numpy as np
-from jaxtyping import Float32
 
-from layerloom import media
-from layerloom.conventions import Size
-from layerloom.edits import BackgroundEdit, Edit, HideEdit, PaintEdit, parse_colour
-from layerloom.errors import UserError
-from layerloom.mattes import mattes, reveal, stream_mattes
-from layerloom.patches import CanvasEdit, Patch, canvas_patches, load_paint, resize, window_of
-from layerloom.project import Project, Window
+from layerloom.edits import Edit
+from layerloom.mattes import mattes, own_alphas
+from layerloom.project import Project
+from layerloom.rendering.scene import Inputs, Scene
+from layerloom.staging import Shot, is_still, neighbours, still_shot
 
-__all__ = ["mattes", "render"]
+__all__ = ["Mode", "mattes", "render", "render_shots"]
 
-CELL_PIXELS = 16
-"""Spacing of the points at which it is looked up which part of a frame an edit touches."""
-STRIP_ROWS = 64
-FINEST_TEXELS_PER_PIXEL = 1.5
-"""A layer that shows more texels per pixel in a frame is looked up in a smaller copy of its canvas."""
-
-Planes = Float32[np.ndarray, "c h w"]
-Shares = Float32[np.ndarray, "layers h w"]
+Mode = Literal["detail", "synthesis"]
 
 
 def render(
-    project: Project,
-    edits: Sequence[Edit] = (),
-    frames: range | None = None,
-    mode: Literal["detail", "synthesis"] = "detail",
+    project: Project, edits: Sequence[Edit] = (), frames: range | None = None, mode: Mode = "detail"
 ) -> Iterator[np.ndarray]:
     """The edited frames, h w 3, in the source's own size and integer type (uint8 where the source is gone).
 
@@ -53,311 +34,89 @@ def render(
     """
     frames = project.source_range if frames is None else frames
     project.check_frames(frames)
-    scene = _Scene(project, edits)
-    if mode == "synthesis":
-        bit_depth = project.source_bit_depth
-        return _in_parallel(partial(_synthesise, scene, bit_depth), frames, stream_mattes(project, frames))
-    return _in_parallel(partial(_edit_source, scene), frames, project.read_source(frames))
+    shots = (still_shot(project, project.frame_index(number)) for number in frames)
+    return render_shots(project, edits, shots, mode)
 
 
-@dataclass(frozen=True)
-class _Stage:
-    """Patches by layer, then a painting straight on the frame (premultiplied), in the frame it was made for."""
+def render_shots(
+    project: Project, edits: Sequence[Edit], shots: Iterable[Shot], mode: Mode = "detail"
+) -> Iterator[np.ndarray]:
+    """As `render`, for any shots: each frame in its shot's own size. A shot without a source's picture is synthesised.
 
-    patches: "dict[int, _PatchLookup]"
-    paint: Float32[np.ndarray, "h w 4"] | None = None
-
-
-class _Scene:
-    """The edits, read and checked, and the textures made ready for lookups."""
-
-    def __init__(self, project: Project, edits: Sequence[Edit]) -> None:
-        self.project = project
-        self.textures = [_Lookup(layer.texture[..., :3], 0, 0) for layer in project.layers]
-        self.hidden = sorted({project.layer_index(edit.layer) for edit in edits if isinstance(edit, HideEdit)})
-        backgrounds = [edit for edit in edits if isinstance(edit, BackgroundEdit)]
-        self.background = _load_background(project, backgrounds[-1]) if backgrounds else None
-        self._edits = [edit for edit in edits if not isinstance(edit, HideEdit | BackgroundEdit)]
-        self._patches = self._make_patches(self._edits)
-
-    def stages(self, number: int) -> list[_Stage]:
-        """What to do to a frame of the source. Paint made for it is applied as it is, which reproduces its colour."""
-        stages: list[_Stage] = []
-        waiting: list[CanvasEdit] = []
-        for edit in self._edits:
-            if isinstance(edit, PaintEdit) and edit.frame == number:
-                stages.append(_Stage(self._make_patches(waiting), load_paint(self.project, edit)))
-                waiting = []
-            else:
-                waiting.append(edit)
-        return [*stages, _Stage(self._make_patches(waiting))] if stages else [_Stage(self._patches)]
-
-    @property
-    def replaced(self) -> list[int]:
-        """Layers of whose content nothing is left."""
-        last = len(self.textures) - 1
-        return sorted({*self.hidden, last}) if self.background is not None else self.hidden
-
-    def _make_patches(self, edits: Sequence[CanvasEdit]) -> "dict[int, _PatchLookup]":
-        patches = canvas_patches(self.project, edits, self.hidden)
-        return {
-            layer: _PatchLookup(patch, self.project.layers[layer].canvas)
-            for layer, patch in enumerate(patches)
-            if patch is not None and layer not in self.replaced
-        }
+    Shots are taken one after the other while frames are made.
+    """
+    scene = Scene(project, edits)
+    footage = _Footage(project, mode)
+    return _in_parallel(partial(_render_shot, scene), ((shot, *footage.read(shot)) for shot in shots))
 
 
-class _Lookup:
-    """Part of a canvas, for lookups by texel position: bilinear, in smaller copies where it is seen smaller."""
+class _Footage:
+    """The source's pictures that shots need, read in the order in which they are asked for."""
 
-    def __init__(self, image: Float32[np.ndarray, "h w c"], left: int, top: int) -> None:
-        self.origin = np.array([left, top], np.float32)
-        self.size = np.array([image.shape[1], image.shape[0]], np.float32)
-        self._levels = {0: cv2.split(image)}
+    def __init__(self, project: Project, mode: Mode) -> None:
+        self._project, self._mode = project, mode
+        self._refines = project.training_size != project.source.size and (mode == "detail" or project.source_exists)
+        self.bit_depth = project.source_bit_depth
+        # UserError for a missing source before the first frame.
+        self._frames = project.read_source(range(0)) if mode == "detail" else iter(())
+        self._next = -1
+        self._recent: dict[int, np.ndarray] = {}
 
-    def sample(self, uv: Float32[np.ndarray, "h w 2"], level: float) -> Planes:
-        """Planes at texel positions; the border goes on outside. `level`: how often to halve, blended in between."""
-        lower = int(level)
-        planes = self._sample_level(uv, lower)
-        if level > lower:
-            planes += np.float32(level - lower) * (self._sample_level(uv, lower + 1) - planes)
-        return planes
+    def read(self, shot: Shot) -> tuple[np.ndarray | None, dict[int, np.ndarray], int]:
+        """The picture that the shot starts from, pictures that refine its mattes, and the pixels' bit depth."""
+        guides = {frame: self._picture(frame) for frame in frames_of(shot)} if self._refines else {}
+        starts = self._mode == "detail" and shot.source_number is not None
+        source = self._picture(self._project.frame_index(shot.source_number or 0)) if starts else None
+        return source, guides, self.bit_depth
 
-    def _sample_level(self, uv: Float32[np.ndarray, "h w 2"], level: int) -> Planes:
-        sources = self._level(level)
-        scale = np.array(sources[0].shape[::-1], np.float32) / self.size
-        x = (uv[..., 0] - self.origin[0]) * scale[0] - np.float32(0.5)
-        y = (uv[..., 1] - self.origin[1]) * scale[1] - np.float32(0.5)
-        return np.stack(
-            [cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for plane in sources]
-        )
-
-    def _level(self, level: int) -> Sequence[np.ndarray]:
-        if level not in self._levels:
-            width, height = (max(1, round(float(side) / 2**level)) for side in self.size)
-            self._levels[level] = [resize(plane, (width, height)) for plane in self._levels[0]]
-        return self._levels[level]
-
-
-class _PatchLookup:
-    """A patch ready for lookups. `low`, `high`: texels between which it acts, without end where it meets a border."""
-
-    def __init__(self, patch: Patch, canvas: Size) -> None:
-        self.lookup = _Lookup(np.dstack([patch.change, patch.opacity]), patch.left, patch.top)
-        low, high = self.lookup.origin, self.lookup.origin + self.lookup.size
-        self.low = np.where(low <= 0, -np.inf, low)
-        self.high = np.where(high >= canvas, np.inf, high)
+    def _picture(self, frame: int) -> np.ndarray:
+        if frame not in self._recent:
+            if not 0 <= frame - self._next < NEAR_FRAMES or self._next < 0:
+                whole = self._project.source_range
+                self._frames, self._next = self._project.read_source(whole[frame:]), frame
+            while self._next <= frame:
+                self._recent[self._next] = next(self._frames)
+                self._next += 1
+            while len(self._recent) > KEPT_PICTURES:
+                del self._recent[next(iter(self._recent))]
+        return self._recent[frame]
 
 
-@dataclass(frozen=True)
-class _LayerView:
-    """A layer as it is seen in a window of a frame; everything is on `part` of that window, where it has a share."""
-
-    part: Window
-    uv: Float32[np.ndarray, "h w 2"]
-    light: Planes
-    content: Planes
+NEAR_FRAMES = 8
+"""A picture this little ahead is reached by reading on, others by going to it."""
+KEPT_PICTURES = 3
 
 
-def _in_parallel(work: Callable[..., np.ndarray], *inputs: Iterable[object]) -> Iterator[np.ndarray]:
+def frames_of(shot: Shot) -> tuple[int, ...]:
+    """The project's frames whose maps a shot needs."""
+    return tuple(sorted({frame for instance in shot.instances for frame in neighbours(instance.time)[:2]}))
+
+
+def _render_shot(
+    scene: Scene, shot: Shot, source: np.ndarray | None, guides: dict[int, np.ndarray], bit_depth: int
+) -> np.ndarray:
+    project = scene.project
+    alphas = {frame: own_alphas(project, frame, guides.get(frame)) for frame in frames_of(shot)}
+    inputs = Inputs(source, alphas, bit_depth)
+    if is_still(project, shot):
+        from layerloom.rendering.cpu import render_still
+
+        return render_still(scene, shot, inputs)
+    import torch
+
+    from layerloom.rendering.definition import render_shot
+
+    return render_shot(scene, shot, inputs, torch.device("cpu"))
+
+
+def _in_parallel(work: partial[np.ndarray], inputs: Iterable[tuple[object, ...]]) -> Iterator[np.ndarray]:
     """work(...) for the inputs in turn, in their order: a few at a time on all cores, however long the inputs are."""
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[np.ndarray]] = deque()
-        for arguments in zip(*inputs, strict=True):
+        for arguments in inputs:
             waiting.append(pool.submit(work, *arguments))
             if len(waiting) > workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def _edit_source(scene: _Scene, number: int, source: np.ndarray) -> np.ndarray:
-    """One frame in `detail` mode."""
-    frame = scene.project.frame_index(number)
-    stages = scene.stages(number)
-    window = _touched_window(scene, frame, stages)
-    if window is None:
-        return source
-    edited = source.copy()
-    shares = mattes(scene.project, frame, source)
-    revealed = reveal(scene.project, frame, shares, scene.hidden)
-    for strip in _strips(window):
-        picture = np.stack([media.to_float(plane) for plane in cv2.split(source[strip])])
-        planes = _apply(scene, frame, stages, strip, shares[:, *strip], revealed[:, *strip], picture)
-        edited[strip] = _as_pixels(planes, 8 * source.itemsize)
-    return edited
-
-
-def _synthesise(scene: _Scene, bit_depth: int, number: int, shares: Shares) -> np.ndarray:
-    """One frame in `synthesis` mode."""
-    frame = scene.project.frame_index(number)
-    stages = scene.stages(number)
-    revealed = reveal(scene.project, frame, shares, scene.hidden)
-    strips = [
-        _as_pixels(_apply(scene, frame, stages, strip, shares[:, *strip], revealed[:, *strip], None), bit_depth)
-        for strip in _strips(_whole(scene.project))
-    ]
-    return np.concatenate(strips)
-
-
-def _strips(window: Window) -> Iterator[Window]:
-    """A window in strips so low that the planes of one stay in the processor's cache."""
-    rows, columns = window
-    for top in range(rows.start, rows.stop, STRIP_ROWS):
-        yield slice(top, min(top + STRIP_ROWS, rows.stop)), columns
-
-
-def _touched_window(scene: _Scene, frame: int, stages: Sequence[_Stage]) -> Window | None:
-    """The part of a frame that edits may change."""
-    project = scene.project
-    if scene.background is not None or len(project.layers) - 1 in scene.hidden:
-        return _whole(project)
-    parts = [window_of(project.own_alpha(layer, frame)) for layer in scene.hidden]
-    for stage in stages:
-        parts += [_patch_window(project, layer, frame, patch) for layer, patch in stage.patches.items()]
-        parts += [window_of(stage.paint[..., 3]) if stage.paint is not None else None]
-    return _union([part for part in parts if part is not None])
-
-
-def _apply(
-    scene: _Scene,
-    frame: int,
-    stages: Sequence[_Stage],
-    window: Window,
-    seen: Shares,
-    revealed: Shares,
-    source: Planes | None,
-) -> Planes:
-    """All edits in a window of a frame.
-
-    `seen`: the layers' shares there; `revealed`: the same without the hidden layers. `source`: its colours; None to
-    start from those of the layers alone.
-    """
-    views = _layer_views(scene, frame, window, np.maximum(seen, revealed))
-    composite = _composite(views, seen)
-    picture = composite if source is None else source
-    residual = picture - composite
-    if scene.replaced:
-        picture = picture + _replacement(scene, window, views, seen, revealed, residual)
-        residual = residual * (1 - seen[scene.replaced].sum(0))
-    for stage in stages:
-        before = picture
-        picture = picture + _patch_change(scene, frame, views, stage, revealed, residual)
-        if stage.paint is not None:
-            paint = np.moveaxis(stage.paint[window], -1, 0)
-            picture = picture + (paint[:3] - paint[3] * picture)
-        residual = residual + (picture - before)
-    return picture
-
-
-def _replacement(
-    scene: _Scene, window: Window, views: dict[int, _LayerView], seen: Shares, revealed: Shares, residual: Planes
-) -> Planes:
-    """What hiding layers and a new background B add: Σ (α' − α) R T + α' B − h e, with the replaced layers' share h."""
-    change = -seen[scene.replaced].sum(0) * residual
-    for layer, view in views.items():
-        kept = np.zeros_like(seen[0]) if layer in scene.replaced else revealed[layer]
-        change[:, *view.part] += (kept - seen[layer])[view.part] * view.content
-    if scene.background is not None and len(seen) - 1 not in scene.hidden:
-        change += revealed[-1] * scene.background[:, *window]
-    return change
-
-
-def _patch_change(
-    scene: _Scene, frame: int, views: dict[int, _LayerView], stage: _Stage, seen: Shares, residual: Planes
-) -> Planes:
-    """What patches add: Σ α (R · change − a e)."""
-    total = np.zeros_like(residual)
-    for layer, patch in stage.patches.items():
-        if layer in views:
-            view = views[layer]
-            values = patch.lookup.sample(view.uv, _detail_level(scene.project, layer, frame))
-            local = view.light * values[:3] - values[3] * residual[:, *view.part]
-            total[:, *view.part] += seen[layer][view.part] * local
-    return total
-
-
-def _layer_views(scene: _Scene, frame: int, window: Window, shares: Shares) -> dict[int, _LayerView]:
-    """The layers that have a share in a window, by number."""
-    project = scene.project
-    views: dict[int, _LayerView] = {}
-    for layer, share in enumerate(shares):
-        part = window_of(share)
-        if part is not None:
-            rows, columns = (
-                slice(outer.start + inner.start, outer.start + inner.stop)
-                for outer, inner in zip(window, part, strict=True)
-            )
-            uv = project.uv(layer, frame, (rows, columns))
-            light = np.stack(project.lighting_planes(layer, frame, uv))
-            content = scene.textures[layer].sample(uv, _detail_level(project, layer, frame)) * light
-            views[layer] = _LayerView(part, uv, light, content)
-    return views
-
-
-def _detail_level(project: Project, layer: int, frame: int) -> float:
-    """How often to halve a canvas so that a layer seen small does not shimmer; 0 for most frames."""
-    texels_per_pixel = np.sqrt(np.abs(np.linalg.det(project.layers[layer].uv_affine[frame, :, :2])))
-    return float(np.log2(max(1.0, texels_per_pixel / FINEST_TEXELS_PER_PIXEL)))
-
-
-def _composite(views: dict[int, _LayerView], shares: Shares) -> Planes:
-    """Σ α R T."""
-    total = np.zeros((3, *shares.shape[1:]), np.float32)
-    for layer, view in views.items():
-        total[:, *view.part] += shares[layer][view.part] * view.content
-    return total
-
-
-def _patch_window(project: Project, layer: int, frame: int, patch: _PatchLookup) -> Window | None:
-    """The part of a frame where a layer's uv may lie within a patch, from the corners of square cells."""
-    width, height = project.source.size
-    columns = np.append(np.arange(0, width, CELL_PIXELS), width).astype(np.float32)
-    rows = np.append(np.arange(0, height, CELL_PIXELS), height).astype(np.float32)
-    corners = project.uv_at(layer, frame, np.stack(np.meshgrid(columns, rows), -1))
-    around = np.stack([corners[:-1, :-1], corners[1:, :-1], corners[:-1, 1:], corners[1:, 1:]])
-    slack = 1 + 0.25 * (around.max(0) - around.min(0))
-    inside = ((around.max(0) + slack >= patch.low) & (around.min(0) - slack <= patch.high)).all(-1)
-    cells = window_of(inside)
-    if cells is None:
-        return None
-    (top, bottom), (left, right) = ((CELL_PIXELS * side.start, CELL_PIXELS * side.stop) for side in cells)
-    return slice(top, min(bottom, height)), slice(left, min(right, width))
-
-
-def _union(windows: Sequence[Window]) -> Window | None:
-    """The smallest window that holds all of them."""
-    if not windows:
-        return None
-    rows, columns = zip(*windows, strict=True)
-    return (
-        slice(min(side.start for side in rows), max(side.stop for side in rows)),
-        slice(min(side.start for side in columns), max(side.stop for side in columns)),
-    )
-
-
-def _whole(project: Project) -> Window:
-    width, height = project.source.size
-    return slice(0, height), slice(0, width)
-
-
-def _load_background(project: Project, edit: BackgroundEdit) -> Planes:
-    """The new background at frame size: a picture is scaled to cover the frame and cut in the middle."""
-    width, height = project.source.size
-    if isinstance(edit.content, str):
-        colour = np.array(parse_colour(edit.content), np.float32)
-        return np.broadcast_to(colour[:, None, None], (3, height, width))
-    picture = media.to_float(media.read_image(edit.content))
-    if picture.shape[2] < 3:
-        raise UserError(f"{edit.content}: {picture.shape[2]} channels; a background is a picture with RGB")
-    scale = max(width / picture.shape[1], height / picture.shape[0])
-    size = max(width, round(picture.shape[1] * scale)), max(height, round(picture.shape[0] * scale))
-    covering = resize(np.ascontiguousarray(picture[..., :3]), size)
-    left, top = (size[0] - width) // 2, (size[1] - height) // 2
-    return np.stack(cv2.split(covering[top : top + height, left : left + width]))
-
-
-def _as_pixels(planes: Planes, bit_depth: int) -> np.ndarray:
-    """Planes in [0, 1] as h w 3 integers."""
-    return cv2.merge([media.quantise(plane, bit_depth) for plane in planes])

@@ -1,0 +1,269 @@
+"""What a frame is: the definition that the fast back ends are held against. Plain PyTorch, any shot, any device.
+
+An instance of a layer at time t shows an output pixel p what lies at q = to_source(p):
+
+    uv(q, t)          affine map of the frame + bilinear offset grid; between two frames linear at fixed q
+    own alpha         the stored plane at q; between two frames blended from where the same texel lies in each
+    R(uv, t)          lighting grid, bilinear; between two frames linear at fixed uv
+    T(uv), c, a       texture, change and opacity of an edit, filtered to what the pixel covers of the canvas
+
+Instances are composited front to back: `seen` with all of them, `kept` without the hidden ones. With the source's
+picture, e = picture − Σ seen R T is what the layers cannot explain; without it e is 0. The frame starts as
+
+    (1 − Σ_replaced seen) e + Σ kept R T
+
+with a new background's picture in place of the last layer, and each stage adds Σ kept (R c − a e) and then lays its
+painting over. What a stage changed belongs to e for the next one.
+
+Filtering: J, the map's derivative at the pixel, stretches it to an ellipse of texels. Up to eight probes are spread
+along the long axis so that each covers at most about 1.5 texels or the short axis; where a probe covers more, it is
+taken from smaller copies of the canvas, blended between two of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from layerloom.conventions import pixel_centres, transform_points
+from layerloom.project import Project
+from layerloom.rendering.scene import Inputs, Pyramid, Scene, Stage
+from layerloom.staging import Homography, Instance, Shot, neighbours
+
+FINEST_TEXELS_PER_PIXEL = 1.5
+"""A pixel may cover this many texels before smaller copies are looked up. Textures were solved by bilinear look-up."""
+MOST_PROBES = 8
+
+Positions = Float[Tensor, "h w 2"]
+Plane = Float[Tensor, "h w"]
+Colours = Float[Tensor, "h w 3"]
+Jacobian = Float[Tensor, "h w 2 2"]
+
+
+def render_shot(scene: Scene, shot: Shot, inputs: Inputs, device: torch.device) -> np.ndarray:
+    """The frame, h w 3, uint8 or uint16."""
+    stages = scene.stages(shot)
+    views = [_view(scene, shot, index, inputs, device) for index in range(len(shot.instances))]
+    seen = _composite([view.own for view in views])
+    hidden = [instance.layer in scene.hidden for instance in shot.instances]
+    kept = _composite([torch.zeros_like(view.own) if h else view.own for view, h in zip(views, hidden, strict=True)])
+    replaced = [instance.layer in scene.replaced for instance in shot.instances]
+    residual = unexplained = _residual(shot, inputs, _add(seen, [view.content for view in views]), device)
+    for share, is_replaced in zip(seen, replaced, strict=True):
+        residual = residual - share[..., None] * is_replaced * unexplained
+    contents = [_new_content(scene, shot, index, view) for index, view in enumerate(views)]
+    picture = residual + _add(kept, contents)
+    for stage in stages:
+        before = picture
+        picture = picture + _patch_change(stage, views, kept, residual)
+        if stage.paint is not None:
+            paint = _look_up(_tensor(stage.paint, device), _positions(shot, shot.to_source, device).float())
+            picture = picture + paint[..., :3] - paint[..., 3:] * picture
+        residual = residual + picture - before
+    full_scale = 2**inputs.bit_depth - 1
+    pixels = picture.clamp(0, 1) * full_scale + 0.5
+    return pixels.cpu().numpy().astype(np.uint8 if inputs.bit_depth == 8 else np.uint16)
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """An instance as a shot shows it. `content`: light times texture."""
+
+    own: Plane
+    uv: Positions
+    jacobian: Jacobian
+    light: Colours
+    content: Colours
+
+
+def _view(scene: Scene, shot: Shot, index: int, inputs: Inputs, device: torch.device) -> _View:
+    instance, project = shot.instances[index], scene.project
+    xy = _positions(shot, instance.to_source, device)
+    first, second, share = neighbours(instance.time)
+    ends = (_uv(project, instance.layer, frame, xy) for frame in (first, second))
+    uv, stretch = (torch.lerp(one, other, share) for one, other in zip(*ends, strict=True))
+    jacobian = stretch @ _derivative(instance.to_source, _positions(shot, np.eye(3), device)).float()
+    light = torch.lerp(_light(project, instance.layer, first, uv), _light(project, instance.layer, second, uv), share)
+    own = _own_alpha(project, instance, inputs, xy, uv)
+    content = light * filtered(scene.textures[instance.layer], (0, 0), uv, jacobian)
+    return _View(own, uv, jacobian, light, content)
+
+
+def _positions(shot: Shot, matrix: Homography, device: torch.device) -> Positions:
+    """Where the output's pixel centres lie under a homography."""
+    centres = torch.from_numpy(pixel_centres(shot.size)).to(device, torch.float64)
+    return transform_points(torch.from_numpy(matrix).to(device), centres)
+
+
+def _derivative(matrix: Homography, xy: Positions) -> Jacobian:
+    """Of a homography's image by the position: (M_linear − image ⊗ m_last) / w."""
+    m = torch.from_numpy(matrix).to(xy)
+    image = transform_points(m, xy)
+    w = (xy @ m[2, :2] + m[2, 2])[..., None, None]
+    return (m[:2, :2] - image[..., :, None] * m[2, :2]) / w
+
+
+def _uv(project: Project, layer: int, frame: int, xy: Positions) -> tuple[Positions, Jacobian]:
+    """Texel positions at source-pixel positions in a frame, and their derivative by these."""
+    stored = project.layers[layer]
+    affine = torch.from_numpy(stored.uv_affine[frame]).to(xy)
+    nodes = _tensor(stored.uv_offset(frame), xy.device)
+    straight = xy @ affine[:, :2].T + affine[:, 2]
+    offset, slope = _between_nodes(nodes, xy.float(), project.source.size)
+    return straight.float() + offset, affine[:, :2].float() + slope
+
+
+def _light(project: Project, layer: int, frame: int, uv: Positions) -> Colours:
+    stored = project.layers[layer]
+    return _between_nodes(_tensor(stored.lighting_grid(frame), uv.device), uv, stored.canvas)[0]
+
+
+def _own_alpha(project: Project, instance: Instance, inputs: Inputs, xy: Positions, uv: Positions) -> Plane:
+    """Zero outside the source's frame; one everywhere for the background."""
+    if project.layers[instance.layer].kind == "background":
+        return torch.ones_like(uv[..., 0])
+    first, second, share = neighbours(instance.time)
+    look_up = partial(_own_alpha_in_frame, project, instance.layer, inputs)
+    if share == 0:
+        return look_up(first, xy.float())
+    # The same texel, one Newton step from q with the affine part's inverse.
+    planes: list[Plane] = []
+    for frame in (first, second):
+        inverse = torch.from_numpy(np.linalg.inv(project.layers[instance.layer].uv_affine[frame, :, :2])).to(uv)
+        missed = uv - _uv(project, instance.layer, frame, xy)[0]
+        planes.append(look_up(frame, xy.float() + missed @ inverse.T))
+    return torch.lerp(planes[0], planes[1], share)
+
+
+def _own_alpha_in_frame(project: Project, layer: int, inputs: Inputs, frame: int, xy: Positions) -> Plane:
+    size = torch.tensor(project.source.size).to(xy)
+    plane = _tensor(inputs.own_alphas[frame][layer], xy.device)
+    scale = torch.tensor(plane.shape[::-1]).to(xy) / size
+    inside = ((xy >= 0) & (xy <= size)).all(-1)
+    return _look_up(plane[..., None], xy * scale)[..., 0] * inside
+
+
+def _composite(own: Sequence[Plane]) -> list[Plane]:
+    """Own coverages, front to back, to shares of the pixel."""
+    left = torch.ones_like(own[0])
+    shares: list[Plane] = []
+    for coverage in own:
+        shares.append(coverage * left)
+        left = left * (1 - coverage)
+    return shares
+
+
+def _add(shares: Sequence[Plane], colours: Sequence[Colours]) -> Colours:
+    return torch.stack([share[..., None] * colour for share, colour in zip(shares, colours, strict=True)]).sum(0)
+
+
+def _new_content(scene: Scene, shot: Shot, index: int, view: _View) -> Colours:
+    """What an instance shows: the new background's picture instead of the last layer."""
+    if scene.has_backdrop and shot.instances[index].layer == len(scene.project.layers) - 1:
+        return _tensor(scene.backdrop(shot.size), view.own.device)
+    return view.content
+
+
+def _residual(shot: Shot, inputs: Inputs, explained: Colours, device: torch.device) -> Colours:
+    """The source's picture less what the layers show; zero outside of the picture."""
+    if inputs.source is None:
+        return torch.zeros_like(explained)
+    height, width = inputs.source.shape[:2]
+    full_scale = np.float32(np.iinfo(inputs.source.dtype).max)
+    picture = _tensor(inputs.source.astype(np.float32) / full_scale, device)
+    xy = _positions(shot, shot.to_source, device).float()
+    inside = ((xy >= 0) & (xy <= torch.tensor([width, height]).to(xy))).all(-1)
+    return (_look_up(picture, xy) - explained) * inside[..., None]
+
+
+def _patch_change(stage: Stage, views: Sequence[_View], kept: Sequence[Plane], residual: Colours) -> Colours:
+    """Σ kept (R c − a e)."""
+    total = torch.zeros_like(residual)
+    for patch, view, share in zip(stage.patches, views, kept, strict=True):
+        if patch is not None:
+            pyramid = Pyramid(np.dstack([patch.change, patch.opacity]))
+            values = filtered(pyramid, (patch.left, patch.top), view.uv, view.jacobian)
+            total = total + share[..., None] * (view.light * values[..., :3] - values[..., 3:] * residual)
+    return total
+
+
+def filtered(
+    image: Pyramid, corner: tuple[int, int], uv: Positions, jacobian: Jacobian
+) -> Float[Tensor, "h w channels"]:
+    """An image whose corner lies at a texel `corner` of the canvas, over what each pixel covers of it."""
+    width, height = image.level(0).shape[1::-1]
+    axis, probes, level = _ellipse(jacobian)
+    largest = int(level.max().ceil())
+    levels = [_tensor(image.level(number), uv.device) for number in range(largest + 1)]
+    total = uv.new_zeros(*uv.shape[:2], levels[0].shape[2])
+    for probe in range(int(probes.max())):
+        position = uv - uv.new_tensor(corner) + axis * ((probe + 0.5) / probes - 0.5)[..., None]
+        counts = (probe < probes) / probes
+        for number, values in enumerate(levels):
+            weight = counts * (1 - (level - number).abs()).clamp(min=0)
+            scale = uv.new_tensor([values.shape[1] / width, values.shape[0] / height])
+            total = total + weight[..., None] * _look_up(values, position * scale)
+    return total
+
+
+def _ellipse(jacobian: Jacobian) -> tuple[Positions, Plane, Plane]:
+    """The long axis of what a pixel covers (texels), the number of probes along it, and how often to halve for them."""
+    product = jacobian @ jacobian.transpose(-1, -2)
+    mean = (product[..., 0, 0] + product[..., 1, 1]) / 2
+    difference, mixed = (product[..., 0, 0] - product[..., 1, 1]) / 2, product[..., 0, 1]
+    root = torch.hypot(difference, mixed)
+    long, short = (mean + root).sqrt(), (mean - root).clamp(min=0).sqrt()
+    probes = (long / short.clamp(min=FINEST_TEXELS_PER_PIXEL) + 0.5).floor().clamp(1, MOST_PROBES)
+    axis = torch.where(
+        (difference >= 0)[..., None],
+        torch.stack([root + difference, mixed], -1),
+        torch.stack([mixed, root - difference], -1),
+    )
+    axis = axis * (long / axis.norm(dim=-1).clamp(min=1e-20))[..., None]
+    covered = torch.maximum(long / probes, short)
+    return axis, probes, (covered / FINEST_TEXELS_PER_PIXEL).clamp(min=1).log2()
+
+
+def _between_nodes(
+    nodes: Float[Tensor, "rows columns c"], xy: Positions, extent: tuple[int, int]
+) -> tuple[Float[Tensor, "h w c"], Float[Tensor, "h w c 2"]]:
+    """Values of nodes spread over an extent, the outermost on its corners, and their derivative; bilinear between.
+
+    Beyond the extent its border goes on.
+    """
+    spacing = xy.new_tensor([extent[0] / (nodes.shape[1] - 1), extent[1] / (nodes.shape[0] - 1)])
+    last = torch.tensor([nodes.shape[1] - 1, nodes.shape[0] - 1]).to(xy)
+    position = xy / spacing
+    inside = ((position >= 0) & (position <= last)).to(xy)
+    position = position.clamp(torch.zeros_like(last), last)
+    corner = torch.minimum(position.floor(), last - 1)
+    fraction = (position - corner)[..., None, :]
+    column, row = corner.long().unbind(-1)
+    top, bottom = (
+        (nodes[row + down, column], nodes[row + down, column + 1] - nodes[row + down, column]) for down in (0, 1)
+    )
+    x, y = fraction.unbind(-1)
+    upper, lower = (left + x * step for left, step in (top, bottom))
+    slope = torch.stack([torch.lerp(top[1], bottom[1], y), lower - upper], -1)
+    return torch.lerp(upper, lower, y), slope * (inside / spacing)[..., None, :]
+
+
+def _look_up(image: Float[Tensor, "rows columns c"], xy: Positions) -> Float[Tensor, "h w c"]:
+    """Pixels with their centres at +0.5, bilinear; beyond the image its border goes on."""
+    rows, columns = image.shape[:2]
+    x = (xy[..., 0] - 0.5).clamp(0, columns - 1)
+    y = (xy[..., 1] - 0.5).clamp(0, rows - 1)
+    left, top = x.floor().long(), y.floor().long()
+    right, bottom = (left + 1).clamp(max=columns - 1), (top + 1).clamp(max=rows - 1)
+    x, y = (x - left)[..., None], (y - top)[..., None]
+    upper = torch.lerp(image[top, left], image[top, right], x)
+    lower = torch.lerp(image[bottom, left], image[bottom, right], x)
+    return torch.lerp(upper, lower, y)
+
+
+def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
+    return torch.tensor(array, device=device)
