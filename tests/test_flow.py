@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from layerloom.conventions import rescale_positions
 from layerloom.errors import UserError
 from layerloom.prepare.flow import agreement, chain_flow, compute_flow, read_flow, sample_flow
-from layerloom.prepare.raft import RaftSmall, load_raft
+from layerloom.prepare.raft import (
+    LEVELS,
+    RADIUS,
+    RaftMatcher,
+    RaftSmall,
+    agreement_on_device,
+    correlate,
+    load_raft,
+    look_up,
+)
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "shared" / "weights" / "raft-small.pth"
 
@@ -190,6 +199,75 @@ def test_wrong_weights_are_user_errors(tmp_path):
         load_raft(path)
     torch.save({f"module.{k}": v for k, v in state.items()}, path)
     assert torch.equal(load_raft(path).state_dict()["fnet.conv1.weight"], state["fnet.conv1.weight"])
+
+
+def test_correlations_are_looked_up_as_published():
+    """Against the definition: pool the volume, then sample it where a window about the centre lies."""
+    torch.manual_seed(0)
+    height, width = 19, 27
+    first, second = torch.randn(2, 2, 16, height, width)
+    centres = torch.rand(2, 2, height, width) * torch.tensor([44.0, 36.0])[:, None, None] - 8  # some lie outside
+    found = look_up(correlate(first, second), centres)
+    volume = torch.einsum("nchw,ncij->nhwij", first, second).flatten(0, 2)[:, None] / 16**0.5
+    offset = torch.arange(-RADIUS, RADIUS + 1.0)
+    window = torch.stack(torch.meshgrid(offset, offset, indexing="ij"), -1)
+    expected = []
+    for level in range(LEVELS):
+        points = centres.permute(0, 2, 3, 1).reshape(-1, 1, 1, 2) / 2**level + window
+        unit = 2 * points / (torch.tensor([volume.shape[3], volume.shape[2]]) - 1) - 1
+        sampled = torch.nn.functional.grid_sample(volume, unit, align_corners=True)
+        expected.append(sampled.view(2, height, width, -1).permute(0, 3, 1, 2))
+        volume = torch.nn.functional.avg_pool2d(volume, 2)
+    expected = torch.cat(expected, 1)
+    assert torch.allclose(found[:, : expected.shape[1]], expected, atol=1e-4)
+    assert (found[:, expected.shape[1] :] == 0).all() and found.shape[1] % 8 == 0
+
+
+def test_agreement_on_the_device_is_that_of_the_host():
+    rng = np.random.default_rng(0)
+    both = np.stack([cv2.resize(rng.normal(0, 4, (5, 6, 2)).astype(np.float32), (60, 40)) for _ in range(6)])
+    both[3:] = -both[:3] + 0.3 * both[3:]
+    flow, opposite = both[:3], both[3:]
+    found = agreement_on_device(*(torch.from_numpy(f).permute(0, 3, 1, 2) for f in (flow, opposite))).numpy()
+    expected = np.stack([agreement(there, back) for there, back in zip(flow, opposite, strict=True)])
+    assert 40 < expected.mean() < 200
+    difference = np.abs(found.astype(int) - expected)
+    assert difference.max() <= 8 and difference.mean() < 0.5  # cv2.remap rounds positions to 1/32 px
+    assert ((found == 0) == (expected == 0)).mean() > 0.99
+
+
+@pytest.fixture
+def random_weights(tmp_path):
+    torch.manual_seed(0)
+    torch.save(RaftSmall().state_dict(), tmp_path / "weights.pth")
+    return tmp_path / "weights.pth"
+
+
+def test_pairs_matched_together_are_those_matched_alone(random_weights, monkeypatch):
+    frames = panned(noise((160, 100)), (120, 68), (5, 3), 4)
+    alone = compute_flow(frames, (1, 2), "raft", random_weights)
+    monkeypatch.setattr(RaftMatcher, "_pairs_at_once", lambda matcher: 4)
+    heard = []
+    together = compute_flow(frames, (1, 2), "raft", random_weights, progress=heard.append)
+    assert heard == [4 / 5, 1.0] and [field.step for field in together] == [1, 2]
+    for one, other in zip(alone, together, strict=True):
+        for name in ("forward", "backward", "forward_confidence", "backward_confidence"):
+            difference = getattr(one, name).astype(float) - getattr(other, name)
+            assert np.abs(difference).max() < 0.6 and np.abs(difference).mean() < 0.01
+        assert np.abs(one.forward).max() > 0.01
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+@pytest.mark.footage
+def test_half_precision_on_a_gpu_matches_as_the_cpu_does(clips_directory):
+    paths = sorted((clips_directory / "libby" / "video_frames").glob("*.jpg"))[10:14]
+    frames = np.stack([cv2.resize(cv2.imread(str(path)), (320, 180), interpolation=cv2.INTER_AREA) for path in paths])
+    fields = [compute_flow(frames, (1, 2), "raft", WEIGHTS, device) for device in ("cpu", "cuda")]
+    for on_cpu, on_gpu in zip(*fields, strict=True):
+        sure = (on_cpu.forward_confidence > 128) & (on_gpu.forward_confidence > 128)
+        apart = np.linalg.norm(on_cpu.forward.astype(float) - on_gpu.forward, axis=-1)[sure]
+        assert sure.mean() > 0.6 and np.median(apart) < 0.05 and (apart > 0.5).mean() < 0.02
 
 
 @pytest.mark.footage

@@ -15,7 +15,7 @@ in half precision: at worst 0.03 px off for displacements below 128 px, 0.05 % o
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -189,26 +189,19 @@ def _dis_pair(greys: Sequence[Grey], field: FlowField, shorter: FlowField | None
 
 
 def _raft_fields(matcher: RaftMatcher, steps: Sequence[int], report: Progress) -> tuple[FlowField, ...]:
-    """Long ways start from nothing, too: RAFT sees all of the frame, and a chained guess made it worse.
-
-    While the network matches the next pairs, all cores compare the ways there and back of those before.
-    """
-    total, done = sum(matcher.frames - step for step in steps), 0
-    fields = [_empty_field(step, matcher.frames, matcher.shape) for step in steps]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        filling: list[Future[None]] = []
-        for field in fields:
-            for begin in range(0, len(field.forward), matcher.pairs_at_once):
-                starts = range(begin, min(begin + matcher.pairs_at_once, len(field.forward)))
-                ends = range(starts.start + field.step, starts.stop + field.step)
-                both_ways = zip(matcher.match(starts, ends), matcher.match(ends, starts), strict=True)
-                for start, (forward, backward) in zip(starts, both_ways, strict=True):
-                    filling.append(pool.submit(_fill_pair, field, start, forward, backward))
-                done += len(starts)
-                report(done / total)
-        for filled in filling:
-            filled.result()
-    return tuple(fields)
+    """Long ways start from nothing, too: RAFT sees all of the frame, and a chained guess made it worse."""
+    pairs = [(start, start + step) for step in steps for start in range(matcher.frames - step)]
+    fields = {step: _empty_field(step, matcher.frames, matcher.shape) for step in steps}
+    done = 0
+    for match in matcher.matches(pairs):
+        for i, (start, end) in enumerate(zip(match.first, match.second, strict=True)):
+            field = fields[end - start]
+            field.forward[start], field.backward[start] = match.forward[i], match.backward[i]
+            field.forward_confidence[start] = match.forward_confidence[i]
+            field.backward_confidence[start] = match.backward_confidence[i]
+        done += len(match.first)
+        report(done / len(pairs))
+    return tuple(fields.values())
 
 
 def _empty_field(step: int, frames: int, shape: tuple[int, ...]) -> FlowField:

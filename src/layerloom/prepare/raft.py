@@ -2,25 +2,32 @@
 
 Recurrent flow: both frames become features at 1/8 size; the correlation of every pixel with every pixel is looked up
 around the present estimate, at four scales; a convolutional GRU turns that into a correction, again and again.
+
+On a GPU all of it is in half precision but the flow itself, many pairs at a time, both ways at once. Nothing in it
+waits for the host: what comes back is copied while the next pairs are matched. A recorded CUDA graph would gain
+nothing, since the kernels of so many pairs take longer than their launches.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float16, Float32, Int, UInt8
 from torch import Tensor, nn
 
 from layerloom.errors import UserError
 
-ITERATIONS = 16
+ITERATIONS = 12
 LEVELS = 4
 RADIUS = 3
 STRIDE = 8
 HIDDEN_CHANNELS = 96
+LARGEST_BYTES = 4 * 2**30
+"""Of GPU memory for the pairs that are matched at once: eight ways at 1024×576, enough to keep a large GPU busy."""
 
 Image = Float[Tensor, "n 3 height width"]
 Features = Float[Tensor, "n _ h w"]
@@ -28,16 +35,28 @@ FlowImage = Float[Tensor, "n 2 h w"]
 AnyScale = Float[Tensor, "n _ _ _"]
 
 
+class Convolution(nn.Conv2d):
+    """With filters of odd size, padded to keep the image's; input channels beyond those it has weights for count
+    nothing: multiples of eight suit a GPU's tensor cores."""
+
+    def __init__(self, channels_in: int, channels: int, side: int, stride: int = 1) -> None:
+        super().__init__(channels_in, channels, side, stride, side // 2)
+
+    def forward(self, input: AnyScale) -> AnyScale:
+        weight = F.pad(self.weight, (0, 0, 0, 0, 0, input.shape[1] - self.in_channels))
+        return F.conv2d(input, weight, self.bias, self.stride, self.padding)
+
+
 class Bottleneck(nn.Module):
     """1×1, 3×3, 1×1 convolutions around a skip connection."""
 
     def __init__(self, channels_in: int, channels: int, stride: int, normalise: bool) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels // 4, 1)
-        self.conv2 = nn.Conv2d(channels // 4, channels // 4, 3, stride, 1)
-        self.conv3 = nn.Conv2d(channels // 4, channels, 1)
+        self.conv1 = Convolution(channels_in, channels // 4, 1)
+        self.conv2 = Convolution(channels // 4, channels // 4, 3, stride)
+        self.conv3 = Convolution(channels // 4, channels, 1)
         self.normalise = normalise
-        self.downsample = nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride)) if stride > 1 else None
+        self.downsample = nn.Sequential(Convolution(channels_in, channels, 1, stride)) if stride > 1 else None
 
     def forward(self, x: AnyScale) -> AnyScale:
         y = x
@@ -53,14 +72,14 @@ class Encoder(nn.Module):
 
     def __init__(self, channels_out: int, normalise: bool) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 32, 7, 2, 3)
+        self.conv1 = Convolution(3, 32, 7, 2)
         self.layer1 = nn.Sequential(Bottleneck(32, 32, 1, normalise), Bottleneck(32, 32, 1, normalise))
         self.layer2 = nn.Sequential(Bottleneck(32, 64, 2, normalise), Bottleneck(64, 64, 1, normalise))
         self.layer3 = nn.Sequential(Bottleneck(64, 96, 2, normalise), Bottleneck(96, 96, 1, normalise))
-        self.conv2 = nn.Conv2d(96, channels_out, 1)
+        self.conv2 = Convolution(96, channels_out, 1)
         self.normalise = normalise
 
-    def forward(self, image: Image) -> Features:
+    def forward(self, image: AnyScale) -> Features:
         x = F.relu(_normalised(self.conv1(image), self.normalise))
         return self.conv2(self.layer3(self.layer2(self.layer1(x))))
 
@@ -70,12 +89,13 @@ class MotionEncoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.convc1 = nn.Conv2d(LEVELS * (2 * RADIUS + 1) ** 2, 96, 1)
-        self.convf1 = nn.Conv2d(2, 64, 7, padding=3)
-        self.convf2 = nn.Conv2d(64, 32, 3, padding=1)
-        self.conv = nn.Conv2d(128, 80, 3, padding=1)
+        self.convc1 = Convolution(LEVELS * (2 * RADIUS + 1) ** 2, 96, 1)
+        self.convf1 = Convolution(2, 64, 7)
+        self.convf2 = Convolution(64, 32, 3)
+        self.conv = Convolution(128, 80, 3)
 
     def forward(self, flow: FlowImage, correlation: Features) -> Features:
+        flow = _to_multiple_of_eight(flow)
         seen = F.relu(self.convc1(correlation))
         moved = F.relu(self.convf2(F.relu(self.convf1(flow))))
         return torch.cat([F.relu(self.conv(torch.cat([seen, moved], 1))), flow], 1)
@@ -84,23 +104,23 @@ class MotionEncoder(nn.Module):
 class ConvGRU(nn.Module):
     def __init__(self, hidden: int, inputs: int) -> None:
         super().__init__()
-        self.convz = nn.Conv2d(hidden + inputs, hidden, 3, padding=1)
-        self.convr = nn.Conv2d(hidden + inputs, hidden, 3, padding=1)
-        self.convq = nn.Conv2d(hidden + inputs, hidden, 3, padding=1)
+        self.convz = Convolution(hidden + inputs, hidden, 3)
+        self.convr = Convolution(hidden + inputs, hidden, 3)
+        self.convq = Convolution(hidden + inputs, hidden, 3)
 
     def forward(self, state: Features, inputs: Features) -> Features:
         both = torch.cat([state, inputs], 1)
         update = torch.sigmoid(self.convz(both))
         reset = torch.sigmoid(self.convr(both))
         candidate = torch.tanh(self.convq(torch.cat([reset * state, inputs], 1)))
-        return (1 - update) * state + update * candidate
+        return torch.lerp(state, candidate, update)
 
 
 class FlowHead(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(HIDDEN_CHANNELS, 128, 3, padding=1)
-        self.conv2 = nn.Conv2d(128, 2, 3, padding=1)
+        self.conv1 = Convolution(HIDDEN_CHANNELS, 128, 3)
+        self.conv2 = Convolution(128, 2, 3)
 
     def forward(self, state: Features) -> FlowImage:
         return self.conv2(F.relu(self.conv1(state)))
@@ -128,52 +148,79 @@ class RaftSmall(nn.Module):
 
     def encode(self, images: Image) -> tuple[Features, Features]:
         """Images in [-1, 1], sides multiples of 8, to matching features and context features at 1/8 size."""
-        return self.fnet(images).float(), self.cnet(images).float()
+        images = _to_multiple_of_eight(images)
+        return self.fnet(images), self.cnet(images)
 
-    def match(self, first: Features, second: Features, context: Features) -> Float[Tensor, "n 2 height width"]:
+    def match(self, first: Features, second: Features, context: Features) -> Float32[Tensor, "n 2 height width"]:
         """Matching features of two images and the first one's context to flow, in pixels of the full size."""
-        pyramid = correlation_pyramid(first, second)
+        correlation = correlate(first, second)
         state, inputs = torch.split(context, [HIDDEN_CHANNELS, 64], 1)
         state, inputs = torch.tanh(state), torch.relu(inputs)
-        height, width = first.shape[2:]
-        grid = torch.stack(
-            torch.meshgrid(
-                torch.arange(width, device=first.device), torch.arange(height, device=first.device), indexing="xy"
-            )
-        ).float()
+        grid = _pixel_indices(first.shape[3], first.shape[2], first.device)
         flow = torch.zeros_like(grid).expand(len(first), -1, -1, -1)
         for _ in range(ITERATIONS):
-            correlation = look_up(pyramid, grid + flow)
-            state = self.update_block(state, inputs, correlation, flow)
+            seen = look_up(correlation, grid + flow)
+            state = self.update_block(state, inputs, seen, flow.to(state.dtype, memory_format=torch.channels_last))
             flow = flow + self.update_block.flow_head(state).float()
         return STRIDE * F.interpolate(flow, scale_factor=STRIDE, mode="bilinear", align_corners=True)
 
 
-def correlation_pyramid(first: Features, second: Features) -> list[Float[Tensor, "q 1 _ _"]]:
-    """Per pixel q of the first image the correlation with each pixel of the second; averaged over 2×2, 4×4, 8×8."""
-    count, channels, height, width = first.shape
-    volume = torch.bmm(first.flatten(2).transpose(1, 2), second.flatten(2)) / channels**0.5
-    pyramid = [volume.view(count * height * width, 1, height, width)]
-    for _ in range(LEVELS - 1):
-        pyramid.append(F.avg_pool2d(pyramid[-1], 2))
-    return pyramid
+def correlate(first: Features, second: Features) -> Float[Tensor, "n pixels entries"]:
+    """Per pixel of the first image the correlation with all pixels of the second and of its halvings, one level after
+    the other, row by row. (The mean of correlations is the correlation with the mean.)"""
+    levels = [second]
+    while len(levels) < LEVELS:
+        levels.append(F.avg_pool2d(levels[-1], 2))
+    queries = first.flatten(2).transpose(1, 2) * first.shape[1] ** -0.5
+    return torch.bmm(queries, torch.cat([level.flatten(2) for level in levels], 2))
 
 
-def look_up(pyramid: Sequence[Float[Tensor, "q 1 _ _"]], centres: FlowImage) -> Features:
-    """Correlations in a (2·RADIUS+1)² window about `centres` (pixels of the second image) at every level.
+def look_up(correlation: Float[Tensor, "n pixels entries"], centres: Float32[Tensor, "n 2 h w"]) -> Features:
+    """Correlations in a (2·RADIUS+1)² window about `centres` (pixels of the second image) at every level; bilinear,
+    0 outside of the image. The official weights expect a window's x offset to vary slowest.
 
-    The official weights expect a window's x offset to vary slowest.
+    All of a window lies equally between pixels, so one more row and column than it has are read, and blended.
     """
-    count, _, height, width = centres.shape
-    offset = torch.arange(-RADIUS, RADIUS + 1, device=centres.device, dtype=centres.dtype)
-    window = torch.stack(torch.meshgrid(offset, offset, indexing="ij"), -1)
-    points = centres.permute(0, 2, 3, 1).reshape(-1, 1, 1, 2)
-    found: list[Tensor] = []
-    for level, correlation in enumerate(pyramid):
-        scale = torch.tensor([correlation.shape[3] - 1, correlation.shape[2] - 1], device=centres.device).clamp(min=1)
-        sampled = F.grid_sample(correlation, 2 * (points / 2**level + window) / scale - 1, align_corners=True)
-        found.append(sampled.view(count, height, width, -1))
-    return torch.cat(found, -1).permute(0, 3, 1, 2)
+    height, width = centres.shape[2:]
+    level = torch.arange(LEVELS, device=centres.device)
+    columns, rows = (width >> level)[:, None], (height >> level)[:, None]
+    begin = (columns * rows).cumsum(0) - columns * rows
+    centre = centres.flatten(2)[..., None] / 2**level
+    corner = centre.floor()
+    offset = torch.arange(-RADIUS, RADIUS + 2, device=centres.device)
+    x, y = (corner.long()[..., None] + offset).unbind(1)
+    column, row = x.clamp(min=0).minimum(columns - 1), y.clamp(min=0).minimum(rows - 1)
+    at = (begin + column)[..., None] + (columns * row)[..., None, :]
+    patch = correlation.gather(2, at.flatten(2)).view(at.shape)
+    share_x, share_y = (centre - corner)[..., None].to(patch.dtype).unbind(1)
+    patch = _blend(patch, (1 - share_x) * (x[..., :-1] == column[..., :-1]), share_x * (x[..., 1:] == column[..., 1:]))
+    patch = patch.transpose(3, 4)
+    patch = _blend(patch, (1 - share_y) * (y[..., :-1] == row[..., :-1]), share_y * (y[..., 1:] == row[..., 1:]))
+    window = patch.transpose(3, 4).flatten(2)
+    return _to_multiple_of_eight(window.unflatten(1, (height, width)).permute(0, 3, 1, 2))
+
+
+def _blend(
+    patch: Float[Tensor, "n pixels levels a b"],
+    near: Float[Tensor, "n pixels levels c"],
+    far: Float[Tensor, "n pixels levels c"],
+) -> Float[Tensor, "n pixels levels c b"]:
+    """Neighbours along the last axis but one, weighed and added."""
+    return torch.addcmul(patch[..., :-1, :] * near[..., None], patch[..., 1:, :], far[..., None])
+
+
+def agreement_on_device(flow: FlowImage, opposite: FlowImage) -> UInt8[Tensor, "n height width"]:
+    """What `prepare.flow.agreement` computes, of many finite fields at once, where they are."""
+    height, width = flow.shape[2:]
+    target = _pixel_indices(width, height, flow.device) + flow
+    # What leaves the frame (by up to half a pixel, it does not) reads the border.
+    unit = torch.stack([2 * target[:, 0] / max(width - 1, 1) - 1, 2 * target[:, 1] / max(height - 1, 1) - 1], -1)
+    miss = flow + F.grid_sample(opposite, unit, padding_mode="border", align_corners=True)
+    sigma = 1.0 + 0.01 * flow.square().sum(1).sqrt()
+    confidence = torch.exp(-miss.square().sum(1) / sigma.square())
+    x, y = target.unbind(1)
+    inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
+    return (255 * confidence * inside).round().to(torch.uint8)
 
 
 def load_raft(path: Path) -> RaftSmall:
@@ -194,44 +241,115 @@ def load_raft(path: Path) -> RaftSmall:
     return network.eval()
 
 
+@dataclass(frozen=True)
+class Match:
+    """Flow between `first[i]` and `second[i]`, both ways, and its confidence 0…255 from their agreement."""
+
+    first: Sequence[int]
+    second: Sequence[int]
+    forward: Float16[np.ndarray, "n height width 2"]
+    backward: Float16[np.ndarray, "n height width 2"]
+    forward_confidence: UInt8[np.ndarray, "n height width"]
+    backward_confidence: UInt8[np.ndarray, "n height width"]
+
+
 class RaftMatcher:
-    """Flow between any two of the clip's frames. Each frame is encoded once, however many pairs it belongs to."""
+    """Flow between any of the clip's frames. Each frame is encoded once, however many pairs it belongs to."""
 
     def __init__(self, frames: UInt8[np.ndarray, "t h w 3"], weights: Path, device: str) -> None:
-        self.network = load_raft(weights).to(device)
         self.device = torch.device(device)
+        self.dtype = torch.float16 if self.device.type == "cuda" else torch.float32
+        self.network = load_raft(weights).to(self.device, self.dtype)
+        self.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (missing in its stub)
         self.frames = len(frames)
         self.shape = (frames.shape[1], frames.shape[2])
-        with torch.inference_mode():
-            encoded = [self._encode(frame) for frame in frames]
-        self.matching = torch.cat([matching for matching, _ in encoded])
-        self.context = torch.cat([context for _, context in encoded])
+        at_once = 8 if self.device.type == "cuda" else 1
+        encoded = [self._encode(frames[begin : begin + at_once]) for begin in range(0, len(frames), at_once)]
+        self.matching, self.context = (torch.cat(part) for part in zip(*encoded, strict=True))
 
-    @property
-    def pairs_at_once(self) -> int:
-        """As many as a third of the free GPU memory holds the correlations of; one on the CPU."""
+    def matches(self, pairs: Sequence[tuple[int, int]]) -> Iterator[Match]:
+        """All pairs of frames, some at a time. While the caller looks at some, the next are being matched."""
+        waiting: _Returning | None = None
+        at_once = self._pairs_at_once()
+        for begin in range(0, len(pairs), at_once):
+            following = self._begin(pairs[begin : begin + at_once])
+            if waiting is not None:
+                yield waiting.wait()
+            waiting = following
+        if waiting is not None:
+            yield waiting.wait()
+
+    def _pairs_at_once(self) -> int:
+        """As many as LARGEST_BYTES or half of the free GPU memory hold the correlations of; one on the CPU."""
         if self.device.type != "cuda":
             return 1
         pixels = self.matching.shape[2] * self.matching.shape[3]
-        # The four levels sum to 4/3 of the first; lookups and update block add some 600 channels.
-        pair_bytes = 4 * pixels * (pixels * 4 / 3 + 600)
-        return int(min(16, max(1, torch.cuda.mem_get_info(self.device)[0] / 3 / pair_bytes)))
+        # Both ways, in half precision: the four levels sum to 4/3 of the first; look-up and update block add some
+        # 4,000 channels, and the flow at full size with its agreement some 40 bytes for each of 64 pixels.
+        pair_bytes = 2 * pixels * (2 * pixels * 4 / 3 + 2 * 4000 + 40 * 64)
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return int(max(1, min(LARGEST_BYTES, free / 2) // pair_bytes))
 
     @torch.inference_mode()
-    def match(self, first: Sequence[int], second: Sequence[int]) -> Float32[np.ndarray, "n height width 2"]:
-        """Flow in pixels from frames `first` to frames `second`."""
-        height, width = self.shape
-        with self._autocast():
-            flow = self.network.match(self.matching[first], self.matching[second], self.context[first])
-        return flow[:, :, :height, :width].permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    def _begin(self, pairs: Sequence[tuple[int, int]]) -> "_Returning":
+        """Both ways in one batch."""
+        first, second = [a for a, _ in pairs], [b for _, b in pairs]
+        here, there = (_on_device(numbers, self.device) for numbers in (first + second, second + first))
+        flow = self.network.match(self.matching[here], self.matching[there], self.context[here])
+        flow = flow[:, :, : self.shape[0], : self.shape[1]]
+        confidence = agreement_on_device(flow, flow.roll(len(pairs), 0))
+        return _Returning(first, second, flow.permute(0, 2, 3, 1).half().contiguous(), confidence)
 
-    def _encode(self, frame: UInt8[np.ndarray, "height width 3"]) -> tuple[Features, Features]:
-        image = torch.from_numpy(np.ascontiguousarray(frame)).to(self.device).permute(2, 0, 1)[None]
-        with self._autocast():
-            return self.network.encode(_padded(image.float() / 127.5 - 1))
+    @torch.inference_mode()
+    def _encode(self, frames: UInt8[np.ndarray, "n height width 3"]) -> tuple[Features, Features]:
+        images = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2)
+        return self.network.encode(_padded(images.to(self.dtype) / 127.5 - 1))
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda")
+
+class _Returning:
+    """Results on their way to the host."""
+
+    def __init__(
+        self,
+        first: Sequence[int],
+        second: Sequence[int],
+        flow: Float16[Tensor, "both height width 2"],
+        confidence: UInt8[Tensor, "both height width"],
+    ) -> None:
+        self.first, self.second = first, second
+        self.flow, self.confidence = (_begin_return(part) for part in (flow, confidence))
+        self.arrived = torch.cuda.current_stream(flow.device).record_event() if flow.is_cuda else None
+
+    def wait(self) -> Match:
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        count = len(self.first)
+        flow, confidence = self.flow.numpy(), self.confidence.numpy()
+        return Match(self.first, self.second, flow[:count], flow[count:], confidence[:count], confidence[count:])
+
+
+def _begin_return(values: Tensor) -> Tensor:
+    """To page-locked memory of the host, which a GPU writes to by itself; as it is where there is no GPU."""
+    if not values.is_cuda:
+        return values
+    return torch.empty(values.shape, dtype=values.dtype, pin_memory=True).copy_(values, non_blocking=True)
+
+
+def _on_device(numbers: Sequence[int], device: torch.device) -> Int[Tensor, " n"]:
+    """Through page-locked memory: a copy that the host does not wait for."""
+    tensor = torch.tensor(numbers)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+def _pixel_indices(width: int, height: int, device: torch.device) -> Float32[Tensor, "2 height width"]:
+    """(column, row) of every pixel."""
+    x, y = torch.arange(width, device=device), torch.arange(height, device=device)
+    return torch.stack(torch.meshgrid(x, y, indexing="xy")).float()
+
+
+def _to_multiple_of_eight(x: AnyScale) -> AnyScale:
+    """More channels, of zeros, where their number is not a multiple of eight."""
+    return F.pad(x, (0, 0, 0, 0, 0, -x.shape[1] % 8))
 
 
 def _padded(image: AnyScale) -> AnyScale:
