@@ -23,7 +23,7 @@ train.config train.sampling train.losses train.trainer train
 layer_files project bake pipeline
 edits mattes documents patches staging
 rendering.scene rendering.definition rendering.cpu rendering render
-trackers scripts export
+trackers scripts layer_videos export
 tracks measures evaluate truth report
 demo console cli
 """
@@ -43,6 +43,7 @@ EDITING_HALF = (
     "render",
     "trackers",
     "scripts",
+    "layer_videos",
     "export",
 )
 EDITING_HALF += ("tracks", "measures", "evaluate", "report")

@@ -345,8 +345,8 @@ def test_outputs_of_an_unknown_kind(name: str, words: str, run: Run, project: Pr
 
 
 def test_an_unknown_codec(run: Run, project: Project, tmp_path: Path) -> None:
-    outcome = run("render", project.path, "--out", tmp_path / "a.mp4", "--codec", "vp9")
-    assert_refused(outcome, "unknown codec 'vp9'", "h264", "prores")
+    outcome = run("render", project.path, "--out", tmp_path / "a.mp4", "--codec", "av1")
+    assert_refused(outcome, "unknown codec 'av1'", "h264", "prores")
     assert not listing(tmp_path)
 
 

@@ -4,15 +4,18 @@ import json
 import re
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import OpenEXR
 import pytest
 from truth_project import make_truth_project
 
-from layerloom import cli
+from layerloom import cli, media
+from layerloom.conventions import uv_to_st
 from layerloom.errors import UserError
 from layerloom.export import PARTS, export
+from layerloom.mattes import stream_mattes
 from layerloom.project import Project
 from layerloom.render import render
 from layerloom.synthetic import make_clip
@@ -80,6 +83,39 @@ def test_st_maps_hold_positions_within_a_fiftieth_of_a_pixel(project: Project, e
             width, height = layer.canvas
             uv = np.stack([st[..., 0].astype(float) * width, (1 - st[..., 1].astype(float)) * height], -1)
             assert np.abs(uv - project.uv(index, frame)).max() < 0.001
+
+
+def test_positions_need_all_32_bits(project: Project, exported: Path) -> None:
+    """What is stored is exact to a fiftieth of a pixel at 1920; as half floats or with DWA it would not be."""
+    path = exported / "background" / "st" / "00000.exr"
+    st = read_channels(path, "RG")
+    true = uv_to_st(project.uv(2, FRAMES[0]).astype(float), project.layers[2].canvas)
+    assert 1920 * np.abs(st - true).max() < 0.02
+    assert 1920 * np.abs(st.astype(np.float16) - true).max() > 0.2
+    for compression, smallest in ((OpenEXR.ZIP_COMPRESSION, 0), (OpenEXR.DWAA_COMPRESSION, 0.2)):
+        again = path.with_name("again.exr")
+        header = {"compression": compression, "type": OpenEXR.scanlineimage}
+        OpenEXR.File(header, {"R": st[..., 0].copy(), "G": st[..., 1].copy()}).write(str(again))
+        with OpenEXR.File(str(again), separate_channels=True) as file:
+            stored = np.stack([file.channels()[name].pixels for name in "RG"], -1)
+        again.unlink()
+        error = 1920 * np.abs(stored - true).max()
+        assert error > smallest if smallest else error < 0.02
+
+
+def test_16_bit_positions_are_as_exact_as_the_manifest_says(project: Project, tmp_path: Path) -> None:
+    export(project, tmp_path / "out", only={"st16"}, frames=range(1))
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    for index, (layer, entry) in enumerate(zip(project.layers, manifest["layers"], strict=True)):
+        file = cv2.imread(str(tmp_path / "out" / layer.name / "st16" / "00000.png"), cv2.IMREAD_UNCHANGED)
+        assert file.dtype == np.uint16 and file.shape == (96, 160, 3) and not file[..., 0].any()
+        st = file[..., 2:0:-1] / 65535.0
+        width, height = layer.canvas
+        true = np.clip(project.uv(index, 0), 0, layer.canvas)
+        error = np.abs(np.stack([st[..., 0] * width, (1 - st[..., 1]) * height], -1) - true).max((0, 1))
+        assert entry["st16_error_texels"] == pytest.approx([width / 131070, height / 131070], abs=1e-5)
+        assert (error < np.array(entry["st16_error_texels"]) + 1e-4).all()
+        assert (error > 0.5 * np.array(entry["st16_error_texels"])).all()
 
 
 def test_another_program_rebuilds_the_frames(exported: Path, project: Project) -> None:
@@ -154,3 +190,45 @@ def test_a_frame_in_parts_adds_up_and_keeps_positions_exact(project: Project, tm
             width, height = layer.canvas
             uv = np.stack([st[..., 0].astype(float) * width, (1 - st[..., 1].astype(float)) * height], -1)
             assert np.abs(uv - project.uv(index, FRAMES[number])).max() < 0.001
+
+
+def test_videos_of_the_layers_add_up_to_the_source(project: Project, tmp_path: Path) -> None:
+    export(project, tmp_path / "out", only={"prores"}, frames=FRAMES)
+    total = np.zeros((3, 96, 160, 3), np.float32)
+    mattes = np.zeros((3, 96, 160), np.float32)
+    source = np.stack(list(project.read_source(FRAMES))) / np.float32(255)
+    for layer in project.layers:
+        path = tmp_path / "out" / layer.name / "layer.mov"
+        colour = media.to_float(np.stack(list(media.read_frames(path))))
+        alpha = alpha_of(path, "prores")
+        total += alpha[..., None] * colour
+        mattes += alpha
+        covered = alpha > 0.999
+        assert covered.sum() > 500 and np.abs(colour - source)[covered].mean() < 2 / 255
+    assert np.abs(mattes - 1).max() < 3 / 1023
+    assert -10 * np.log10(np.square(total - source).mean()) > 40
+
+
+def test_a_layer_for_the_browser(project: Project, tmp_path: Path) -> None:
+    export(project, tmp_path / "out", only={"vp9"}, frames=FRAMES)
+    path = tmp_path / "out" / "object1" / "layer.webm"
+    info = media.probe(path)
+    assert (info.codec, info.frames, info.size) == ("vp9", 3, (160, 96))
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].metadata["ALPHA_MODE"] == "1"
+    shares = np.stack([share[0] for share in stream_mattes(project, FRAMES)])
+    assert np.abs(alpha_of(path, "libvpx-vp9") - shares).mean() < 0.01
+
+
+def alpha_of(path: Path, decoder: str) -> np.ndarray:
+    """t h w; FFmpeg's own VP9 decoder leaves alpha out, so decoders are named."""
+    planes: list[np.ndarray] = []
+    with av.open(str(path)) as container:
+        context = av.CodecContext.create(decoder, "r")
+        context.extradata = container.streams.video[0].codec_context.extradata
+        for packet in container.demux(video=0):
+            for frame in context.decode(packet):
+                plane, bits = frame.planes[3], frame.format.components[3].bits
+                values = np.frombuffer(bytes(plane), np.uint8 if bits == 8 else np.uint16)
+                planes.append(values.reshape(plane.height, -1)[:, : plane.width] / np.float32((1 << bits) - 1))
+    return np.stack(planes)

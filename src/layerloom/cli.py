@@ -156,7 +156,7 @@ def render(
 
     Args:
         project: What decompose wrote.
-        out: A video file (.mp4, .mov, .mkv), or a pattern of images such as frames/%05d.png.
+        out: A video file (.mp4, .mov, .mkv, .webm), or a pattern of images such as frames/%05d.png.
         texture: An edited copy of an exported texture (image, .psd, .ora); it acts where it differs from the export.
         overlay: An RGBA image laid over the layer's canvas.
         paint: An RGBA image of frame size, painted on what is seen in that frame and carried to all others.
@@ -164,7 +164,7 @@ def render(
         hide: A layer to leave out; what is behind it shows.
         background: A picture or a colour in place of the background.
         mode: detail changes the source's own frames where there are edits; synthesis shows the layers alone.
-        codec: h264, hevc, prores or ffv1. Default: h264.
+        codec: h264, hevc, prores, prores4444, vp9 or ffv1. Default: h264, for .webm vp9.
         json: One JSON object a line instead of progress bars.
     """
     from layerloom.render import render as render_frames
@@ -197,8 +197,8 @@ def export(
     Args:
         project: What decompose wrote.
         to: The folder to write.
-        only: Some of textures, mattes, st, lighting (the default: all four), psd, ora, st_inverse, tracks,
-            exr, nuke, blender; separated by commas.
+        only: Some of textures, mattes, st, lighting (the default: all four), psd, ora, st_inverse, st16, tracks,
+            exr, prores, vp9, nuke, blender; separated by commas.
         json: One JSON object a line instead of progress bars.
     """
     from layerloom.export import export as export_parts

@@ -6,9 +6,11 @@
         <layer>/texture.psd, .ora     8-bit layered documents to paint on: see `documents`
         <layer>/matte/00000.png       16-bit grey, linear: composited α; over all layers exactly 65535
         <layer>/st/00000.exr          float32 R, G: texel position as Nuke's STMap, bottom to top
+        <layer>/st16/00000.png        the same as 16-bit R, G, 65535 for 1, within [0, 1]; for After Effects
         <layer>/lighting/00000.exr    half R, G, B: multiplier of the texture's display-referred colour
         <layer>/st_inverse/00000.exr  float32 R, G on the canvas: a texel's place in the frame, measured the same way
         <layer>/tracks/               tracks of a grid of texels: see `trackers`
+        <layer>/layer.mov, .webm      the layer with straight alpha, ProRes 4444 and VP9: see `layer_videos`
         exr/00000.exr                 a frame in parts: beauty; <layer>_rgba, _matte, _lighting, _st
 
 Frames count from 0 at the first exported one and have the source's size. The picture is Σ matte · lighting · texture.
@@ -27,6 +29,7 @@ from layerloom import media
 from layerloom.conventions import Size, pixel_centres, uv_to_st
 from layerloom.documents import write_document
 from layerloom.errors import UserError
+from layerloom.layer_videos import VIDEOS, write_layer_videos
 from layerloom.mattes import stream_mattes
 from layerloom.project import Project, new_folder
 from layerloom.scripts import blender_script, nuke_script
@@ -35,11 +38,11 @@ from layerloom.trackers import GridTracks, frame_positions
 FORMAT = "layerloom-export"
 VERSION = 1
 DEFAULT_PARTS = ("textures", "mattes", "st", "lighting")
-PARTS = (*DEFAULT_PARTS, "psd", "ora", "st_inverse", "tracks", "exr", "nuke", "blender")
+PARTS = (*DEFAULT_PARTS, "psd", "ora", "st_inverse", "st16", "tracks", "exr", "prores", "vp9", "nuke", "blender")
 """What can be asked for."""
 SCRIPTS = {"nuke": ("layerloom.nk", nuke_script), "blender": ("blender_compositor.py", blender_script)}
 """Name and maker of the scripts, which read the default parts."""
-PER_FRAME = {"mattes": "matte", "st": "st", "lighting": "lighting", "st_inverse": "st_inverse", "tracks": "tracks"}
+PER_FRAME = {"mattes": "matte", "tracks": "tracks"} | {name: name for name in ("st", "st16", "lighting", "st_inverse")}
 """What is worked out frame by frame, and its folder."""
 HALF_MAX = float(np.finfo(np.float16).max)
 
@@ -54,7 +57,7 @@ def export(
     """Write the parts named in `only` (see `PARTS`) and the manifest to a new folder, complete or not at all.
 
     only: `DEFAULT_PARTS` by default; they come along with scripts.
-    frames: numbered as the source's, from 0; all by default. progress: told the fraction done.
+    frames: numbered as the source's, from 0; all by default. progress: told the fraction done; videos start anew.
     If the source is gone, mattes that were learned smaller than it are exported unrefined. Raises UserError.
     """
     parts = set(DEFAULT_PARTS if only is None else only)
@@ -66,7 +69,8 @@ def export(
     frames = project.source_range if frames is None else frames
     project.check_frames(frames)
     with new_folder(Path(directory)) as folder:
-        (folder / "manifest.json").write_text(json.dumps(_manifest(project, frames), indent=1) + "\n", encoding="utf-8")
+        manifest = json.dumps(_manifest(project, frames, parts), indent=1)
+        (folder / "manifest.json").write_text(manifest + "\n", encoding="utf-8")
         for part in parts & SCRIPTS.keys():
             name, make = SCRIPTS[part]
             text = make(project.layers, project.source.size, len(frames), project.source.fps)
@@ -79,10 +83,19 @@ def export(
                 write_document(folder / layer.name / f"texture.{suffix}", layer.texture)
         if parts & {*PER_FRAME, "exr"}:
             _export_frames(project, folder, parts, frames, progress)
+        if parts & VIDEOS.keys():
+            write_layer_videos(project, folder, sorted(parts & VIDEOS.keys()), frames, progress)
 
 
-def _manifest(project: Project, frames: range) -> dict[str, Any]:
+def _manifest(project: Project, frames: range, parts: set[str]) -> dict[str, Any]:
     fps = project.source.fps
+    layers: list[dict[str, Any]] = [
+        {"name": layer.name, "kind": layer.kind, "canvas": list(layer.canvas)} for layer in project.layers
+    ]
+    if "st16" in parts:
+        # Half a step of 65535 over the canvas, which no rounding can exceed.
+        for entry, layer in zip(layers, project.layers, strict=True):
+            entry["st16_error_texels"] = [round(side / 65535 / 2, 5) for side in layer.canvas]
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -91,7 +104,7 @@ def _manifest(project: Project, frames: range) -> dict[str, Any]:
         "frames": len(frames),
         "first_frame": frames.start,
         "fps": f"{fps.numerator}/{fps.denominator}",
-        "layers": [{"name": layer.name, "kind": layer.kind, "canvas": list(layer.canvas)} for layer in project.layers],
+        "layers": layers,
     }
 
 
@@ -154,7 +167,7 @@ def _frame_layers(project: Project, shares: Float32[np.ndarray, "layers h w"], f
 
 def _export_maps(project: Project, index: int, frame: int, target: Path, number: int, parts: set[str]) -> None:
     canvas = project.layers[index].canvas
-    if parts & {"lighting", "st"}:
+    if parts & {"lighting", "st", "st16"}:
         uv = project.uv(index, frame)
         if "lighting" in parts:
             lighting = np.clip(project.lighting(index, frame, uv=uv), 0, HALF_MAX)
@@ -162,6 +175,8 @@ def _export_maps(project: Project, index: int, frame: int, target: Path, number:
             media.write_image(target / "lighting" / f"{number:05d}.exr", half)
         if "st" in parts:
             media.write_image(target / "st" / f"{number:05d}.exr", _st(uv, canvas))
+        if "st16" in parts:
+            media.write_image(target / "st16" / f"{number:05d}.png", _st16(uv, canvas))
     if "st_inverse" in parts:
         xy = frame_positions(project, index, frame, pixel_centres(canvas))
         media.write_image(target / "st_inverse" / f"{number:05d}.exr", _st(xy, project.source.size))
@@ -170,6 +185,12 @@ def _export_maps(project: Project, index: int, frame: int, target: Path, number:
 def _st(positions: Float32[np.ndarray, "h w 2"], size: Size) -> Float32[np.ndarray, "h w 2"]:
     # In double precision: 1 − v / height must not cost the float32 its last digits.
     return uv_to_st(positions.astype(np.float64), size).astype(np.float32)
+
+
+def _st16(positions: Float32[np.ndarray, "h w 2"], size: Size) -> UInt16[np.ndarray, "h w 3"]:
+    """What lies beyond the canvas looks at its border, as it does where the canvas goes on with its border's colour."""
+    st = np.clip(uv_to_st(positions.astype(np.float64), size), 0, 1)
+    return np.pad(np.rint(65535 * st).astype(np.uint16), ((0, 0), (0, 0), (0, 1)))
 
 
 def _integer_mattes(shares: Float32[np.ndarray, "layers h w"]) -> UInt16[np.ndarray, "layers h w"]:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import OpenEXR
 from jaxtyping import Float, Float32, Num, UInt8, UInt16
+from PIL import Image
 
 from layerloom.conventions import Size
 from layerloom.errors import UserError
@@ -101,6 +102,8 @@ def read_image(
         raise _unreadable(path)
     if pixels.dtype.name not in ("uint8", "uint16", "float32"):
         raise UserError(f"{path}: pixels of type {pixels.dtype}; 8 or 16 bit or float are allowed")
+    if path.suffix.lower() in (".tif", ".tiff") and pixels.dtype == np.uint8 and pixels.shape[-1] == 4:
+        return _read_tiff_with_alpha(path)
     return _to_rgb_order(pixels)
 
 
@@ -142,6 +145,15 @@ def write_exr_parts(path: Path, parts: Mapping[str, Float[np.ndarray, "h w"] | F
 
 def _unreadable(path: Path) -> UserError:
     return UserError(f"{path}: not a readable image; the file is damaged or of another kind")
+
+
+def _read_tiff_with_alpha(path: Path) -> UInt8[np.ndarray, "h w 4"]:
+    """8 bit: OpenCV hands colour multiplied by alpha, whatever the file says of its own."""
+    try:
+        with Image.open(path) as file:
+            return np.array(file.convert("RGBA"))
+    except OSError as error:
+        raise _unreadable(path) from error
 
 
 def _to_rgb_order(pixels: Num[np.ndarray, "..."]) -> Num[np.ndarray, "h w c"]:

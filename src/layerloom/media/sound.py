@@ -21,9 +21,12 @@ COPIED_CODECS = {
     "mp4": _COMPRESSED | {"opus", "flac", "mp2"},
     "mov": _COMPRESSED | _PCM,
     "matroska": _COMPRESSED | {name for name in _PCM if name.endswith("le")} | {"opus", "flac", "mp2", "vorbis", "dts"},
+    "webm": {"opus", "vorbis"},
 }
-"""Sound codecs that a container holds and players expect there; others are encoded anew, to AAC."""
+"""Sound codecs that a container holds and players expect there; others are encoded anew, to AAC, in WebM to Opus."""
 
+SAMPLE_FORMAT = "fltp"
+"""A plane of floats for each channel; encoders convert it to what they take."""
 
 TimedPacket = tuple[Fraction, "av.Packet[AudioStream]"]
 """A packet and the second at which it begins in the output."""
@@ -61,7 +64,7 @@ class SoundTrack:
         if self._stream.codec.canonical_name in COPIED_CODECS[output.format.name]:
             self._packets = self._copied(self._stream, output.add_stream_from_template(self._stream))
         else:
-            encoder = output.add_stream("aac", rate=48000)
+            encoder = output.add_stream("libopus" if output.format.name == "webm" else "aac", rate=48000)
             assert isinstance(encoder, AudioStream)
             encoder.bit_rate = 256_000
             # Files may count channels without saying where they sound.
@@ -80,7 +83,7 @@ class SoundTrack:
         assert source.time_base is not None and self._output is not None
         shift = round(self._origin / source.time_base)
         # MP4 and MOV hide what lies before time 0 behind an edit list, so a decoder can warm up on one packet more.
-        warm_up = 0 if self._output.format.name == "matroska" else 1
+        warm_up = 0 if self._output.format.name in ("matroska", "webm") else 1
         for packet in self._container.demux(source):
             if packet.pts is None:
                 continue
@@ -97,7 +100,7 @@ class SoundTrack:
     def _encoded(self, source: AudioStream, target: AudioStream) -> Iterator[TimedPacket]:
         position = 0
         for samples in self._samples(source, target):
-            frame = av.AudioFrame.from_ndarray(samples, target.format.name, target.layout.name)
+            frame = av.AudioFrame.from_ndarray(samples, SAMPLE_FORMAT, target.layout.name)
             frame.sample_rate, frame.pts, frame.time_base = (
                 target.sample_rate,
                 position,
@@ -112,7 +115,7 @@ class SoundTrack:
     def _samples(self, source: AudioStream, target: AudioStream) -> Iterator[Float32[np.ndarray, "channels samples"]]:
         """The range's sound from time 0 on, without a gap: what is missing is silence, what comes twice is dropped."""
         rate = target.sample_rate
-        resampler = av.AudioResampler(target.format, target.layout, rate)
+        resampler = av.AudioResampler(SAMPLE_FORMAT, target.layout, rate)
         shift = round(self._origin * rate)
         end = None if self._duration is None else round(self._duration * rate)
         position = 0

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from av.container import OutputContainer
 from av.video import VideoFrame, VideoStream
+from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, VideoReformatter
 from jaxtyping import Float64, Num, UInt8, UInt16
 
@@ -69,6 +70,24 @@ _ENCODERS = {
         {"profile": "hq", "vendor": "apl0"},
         0.4,
     ),
+    "prores4444": _Encoder(
+        "prores_ks",
+        (".mov",),
+        ("yuv444p10le", "yuv444p10le"),
+        ("yuv444p10le", "yuv444p10le"),
+        ("yuva444p10le", "yuva444p10le"),
+        {"profile": "4444", "vendor": "apl0"},
+        0.8,
+    ),
+    "vp9": _Encoder(
+        "libvpx-vp9",
+        (".webm", ".mkv"),
+        ("yuv420p", "yuv420p"),
+        ("yuv420p", "yuv420p"),  # VP9 holds odd sizes as they are
+        ("yuva420p", "yuva420p"),
+        {"crf": "15", "b": "0", "deadline": "good", "cpu-used": "3", "row-mt": "1"},
+        0.1,
+    ),
     "ffv1": _Encoder(
         "ffv1",
         (".mkv",),
@@ -79,7 +98,8 @@ _ENCODERS = {
         1.0,
     ),
 }
-_CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+_CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+_USUAL_CODECS = {".mp4": "h264", ".mov": "h264", ".mkv": "h264", ".webm": "vp9"}
 _SEQUENCE_BYTES_PER_PIXEL = {".png": 1.0, ".jpg": 0.4, ".jpeg": 0.4, ".exr": 6.0}
 
 
@@ -138,7 +158,7 @@ def _check_kind(path: Path, codec: str | None) -> float:
         raise UserError(f"{path}: unknown kind of output '{suffix}'; allowed are {allowed}")
     if codec is not None and codec not in _ENCODERS:
         raise UserError(f"{path}: unknown codec '{codec}'; allowed are {', '.join(_ENCODERS)}")
-    encoder = _ENCODERS[codec or "h264"]
+    encoder = _ENCODERS[codec or _USUAL_CODECS[suffix]]
     if suffix not in encoder.suffixes:
         raise UserError(f"{path}: {codec} goes into {', '.join(encoder.suffixes)}, not into '{suffix}'")
     return encoder.bytes_per_pixel
@@ -177,18 +197,19 @@ def open_writer(
     overwrite: bool = False,
     colour: Colour | None = None,
 ) -> Generator[FrameWriter]:
-    """Write frames to a video file (.mp4, .mov, .mkv) or an image sequence (`frames/%05d.png`, numbered from 0).
+    """Write frames to a video file (.mp4, .mov, .mkv, .webm) or an image sequence (`frames/%05d.png`, numbered from 0).
 
     `timestamps` gives each frame's seconds, one per frame to be written, rising. Their distances are kept exactly
     (Matroska itself rounds to milliseconds); the first frame is shown at 0, the last one for 1 / fps.
 
-    Codecs: "h264" (the default; 8 bit), "hevc" (10 bit for deep frames), "prores" (422 HQ, .mov), "ffv1" (.mkv,
-    lossless RGB or RGBA of 8 or 16 bits). H.264 and HEVC with an odd width or height are stored as 4:4:4, as 4:2:0
-    would crop them. The first frame's type decides the depth.
+    Codecs: "h264" (the default; 8 bit), "hevc" (10 bit for deep frames), "prores" (422 HQ, .mov), "prores4444" (.mov,
+    10 bit, with alpha where the frames have it), "vp9" (.webm, whose default it is, and .mkv; 8 bit, with alpha),
+    "ffv1" (.mkv, lossless RGB or RGBA of 8 or 16 bits). Alpha is straight and full range. H.264 and HEVC with an odd
+    width or height are stored as 4:4:4, as 4:2:0 would crop them. The first frame's type decides the depth.
 
     The sound of `audio_from`, where it has any (its first track), comes along: `audio_duration` seconds (None: all)
     from `audio_start` seconds after that file's first frame. It is copied, cut at packets, if the container takes its
-    codec, else encoded to AAC. `colour` is the source's (MediaInfo.colour), None is `usual_colour`.
+    codec, else encoded to AAC (WebM: to Opus). `colour` is the source's (MediaInfo.colour), None is `usual_colour`.
 
     Nothing appears at `output` unless the block ends without error. Raises UserError as `check_output`, and ValueError
     for frames of another size or number than announced.
@@ -205,13 +226,13 @@ def open_writer(
             return
         with contextlib.ExitStack() as stack:
             temporary = stack.enter_context(atomic_file(path))
-            options = {"movflags": "+faststart"} if path.suffix.lower() != ".mkv" else {}
+            options = {"movflags": "+faststart"} if path.suffix.lower() in (".mp4", ".mov") else {}
             container = stack.enter_context(
                 av.open(f"file:{temporary}", "w", format=_CONTAINERS[path.suffix.lower()], options=options)
             )
             sound = SoundTrack(audio_from, audio_start, audio_duration)
             stack.callback(sound.close)
-            encoder = _ENCODERS[codec or "h264"]
+            encoder = _ENCODERS[codec or _USUAL_CODECS[path.suffix.lower()]]
             writer = _VideoWriter(container, encoder, size, timestamps, fps, colour or usual_colour(size), sound)
             yield writer
             _check_count(writer.written, len(timestamps))
@@ -317,12 +338,14 @@ class _VideoWriter:
     def _add_stream(self, deep: bool, alpha: bool) -> VideoStream:
         encoder, (width, height) = self._encoder, self._size
         if alpha and encoder.alpha_formats is None:
-            raise UserError(f"{encoder.name} holds no alpha; ffv1 and .png or .exr sequences do")
+            raise UserError(f"{encoder.name} holds no alpha; ffv1, prores4444, vp9 and .png or .exr sequences do")
         formats = encoder.odd_formats if width % 2 or height % 2 else encoder.formats
         stream = self._container.add_stream(encoder.name, rate=self._fps, options=dict(encoder.options))
         assert isinstance(stream, VideoStream)
         stream.width, stream.height = width, height
         stream.pix_fmt = ((encoder.alpha_formats or formats) if alpha else formats)[deep]
+        if alpha and encoder.name == "libvpx-vp9":
+            stream.metadata["alpha_mode"] = "1"  # without it players take VP9 for opaque
         stream.codec_context.time_base = self._time_base
         if len(set(self._durations.values())) > 1 or len(self._pts) < 3:
             # Files store distances between decoding times: with reordered frames those of uneven times do not add up.
@@ -345,7 +368,9 @@ class _VideoWriter:
             source = "rgb24" if channels + depth == "rgb" else channels + depth
             return self._reformatter.reformat(VideoFrame.from_ndarray(pixels, format=source), format=stream.pix_fmt)
         # swscale's own step from RGB to full range has chroma half a level too low, so it only subsamples here.
-        picture = _yuv_frame(pixels, rgb_to_yuv(self._stored_colour, bits, int(np.iinfo(pixels.dtype).max)), bits)
+        white = int(np.iinfo(pixels.dtype).max)
+        colour = np.ascontiguousarray(pixels[..., :3])
+        picture = _yuv_frame(colour, rgb_to_yuv(self._stored_colour, bits, white), bits)
         tag, matrix = self._stored_colour, MATRICES[self._stored_colour.matrix]
         value_range = ColorRange.JPEG if tag.full_range else ColorRange.MPEG
         picture = self._reformatter.reformat(
@@ -359,6 +384,9 @@ class _VideoWriter:
         )
         picture.colorspace, picture.color_primaries, picture.color_trc = tag.matrix, tag.primaries, tag.transfer
         picture.color_range = value_range
+        if pixels.shape[2] == 4:
+            alpha = np.rint(pixels[..., 3] * (((1 << bits) - 1) / white))
+            _fill_plane(picture.planes[3], alpha.astype(np.uint8 if bits == 8 else np.uint16))
         return picture
 
 
@@ -370,10 +398,14 @@ def _yuv_frame(
     yuv = cv2.transform(wide, matrix)
     frame = VideoFrame(pixels.shape[1], pixels.shape[0], "yuv444p" if bits == 8 else f"yuv444p{bits}le")
     for plane, values in zip(frame.planes, cv2.split(yuv), strict=True):
-        rows = np.zeros((plane.height, plane.line_size // values.itemsize), values.dtype)
-        rows[:, : plane.width] = values
-        plane.update(rows.tobytes())
+        _fill_plane(plane, values)
     return frame
+
+
+def _fill_plane(plane: VideoPlane, values: UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]) -> None:
+    rows = np.zeros((plane.height, plane.line_size // values.itemsize), values.dtype)
+    rows[:, : plane.width] = values
+    plane.update(rows.tobytes())
 
 
 def _common_time_base(timestamps: Sequence[Fraction], fps: Fraction) -> Fraction:
