@@ -11,7 +11,9 @@ CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips"
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "layerloom"
 
 # Numba and Triton compile these modules' functions from their source, which the hook would change.
-COMPILED = {"layerloom.kernels.cpu", "layerloom.kernels.hashgrid", "layerloom.kernels.mlp"}
+COMPILED = {
+    f"layerloom.kernels.{name}" for name in ("cpu", "hashgrid", "mlp", "tiles", "mapping", "objective", "consistency")
+}
 
 
 def checked_modules() -> list[str]:

@@ -34,6 +34,7 @@ def evaluation(alpha: float = 0.75) -> Evaluation:
         frame,
         xy[:, :32],
         ones,
+        frame,
     )
     half = uv[:, :, :32]
     far = torch.tensor([[0.0, 0.0], [100.0, 0.0], [0.0, 100.0]]).expand(2, TILES, 3, 2)

@@ -22,7 +22,7 @@ def test_batches_show_what_the_clip_shows() -> None:
     truth = small_synthetic(size=(200, 120))
     clip = clip_from_truth(truth)
     sampler = Sampler(clip, alpha_start(clip.masks), 64, 0.5)
-    for batch in sampler.draw():
+    for batch in sampler.read(sampler.draw()):
         row, column = batch.xy[..., 1].long(), batch.xy[..., 0].long()
         seen = torch.from_numpy(clip.frames)[batch.frame[:, None], row, column].float() / 255
         assert torch.equal(seen, batch.colour)
@@ -34,7 +34,7 @@ def test_batches_show_what_the_clip_shows() -> None:
 def test_background_tiles_never_touch_an_objects_support() -> None:
     sampler, start = sampler_of()
     for _ in range(20):
-        for batch in sampler.draw():
+        for batch in sampler.read(sampler.draw()):
             if batch.background_only:
                 row, column = batch.xy[..., 1].long().numpy(), batch.xy[..., 0].long().numpy()
                 assert not start[:, batch.frame[:, None].numpy(), row, column].any()
@@ -53,7 +53,8 @@ def test_partners_follow_the_flow_in_pixels_of_the_frame() -> None:
         clip.flow[0], forward=flow, backward=-flow, forward_confidence=sure, backward_confidence=sure
     )
     clip = dataclasses.replace(clip, flow=(field,))
-    for batch in Sampler(clip, alpha_start(clip.masks), 64, 0.5).draw():
+    sampler = Sampler(clip, alpha_start(clip.masks), 64, 0.5)
+    for batch in sampler.read(sampler.draw()):
         exists = batch.partner_confidence[:, 0] > 0
         step = (batch.partner_frame - batch.frame)[exists]
         assert set(step.tolist()) <= {-1, 1}

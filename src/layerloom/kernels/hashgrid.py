@@ -26,6 +26,7 @@ from layerloom.kernels.reference import HASH_PRIMES, GridLayout
 
 FORWARD_LAUNCH = {"BLOCK": 128, "num_warps": 4}
 BACKWARD_LAUNCH = {"BLOCK": 64, "num_warps": 1}
+LATTICE_LAUNCH = {"BLOCK": 64, "num_warps": 2}
 
 
 def hash_encode(
@@ -46,13 +47,8 @@ class Encode(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, points: Tensor, table: Tensor, layout: GridLayout, output_dtype: torch.dtype) -> Tensor:
         points, table = points.contiguous(), table.contiguous()
-        count, levels = points.shape[0], len(layout.resolutions)
-        output = torch.empty(count, layout.output_features, dtype=output_dtype, device=points.device)
-        if count:
-            grid = (triton.cdiv(count, FORWARD_LAUNCH["BLOCK"]), levels)
-            shape = block_shape(layout)
-            rows = level_table(layout, points.device)
-            forward_kernel[grid](points, table, rows, output, count, levels, **shape, **FORWARD_LAUNCH)
+        output = torch.empty(len(points), layout.output_features, dtype=output_dtype, device=points.device)
+        encode(points, table, layout, output)
         ctx.save_for_backward(points, table)
         ctx.layout = layout
         return output
@@ -61,23 +57,68 @@ class Encode(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         points, table = ctx.saved_tensors
-        layout: GridLayout = ctx.layout
         needs_points, needs_table = ctx.needs_input_grad[:2]
-        count, levels = points.shape[0], len(layout.resolutions)
+        levels = len(ctx.layout.resolutions)
         grad_table = torch.zeros_like(table) if needs_table else None
         grad_points = torch.empty(levels, *points.shape, device=points.device) if needs_points else None
-        if count:
-            grid = (triton.cdiv(count, BACKWARD_LAUNCH["BLOCK"]), levels)
-            shape = block_shape(layout)
-            arrays = (points, table, level_table(layout, points.device), grad_output.contiguous())
-            needs = {"NEEDS_POINTS": needs_points, "NEEDS_TABLE": needs_table}
-            backward_kernel[grid](*arrays, grad_points, grad_table, count, levels, **shape, **needs, **BACKWARD_LAUNCH)
+        encode_backward(points, table, ctx.layout, grad_output.contiguous(), grad_points, grad_table)
         return grad_points.sum(0) if grad_points is not None else None, grad_table, None, None
 
 
-def block_shape(layout: GridLayout) -> dict[str, int]:
+def encode(
+    points: Float32[Tensor, "n columns"],
+    table: Float32[Tensor, "rows features"],
+    layout: GridLayout,
+    output: Float[Tensor, "n levels_features"],
+) -> None:
+    """Fill `output`. A point is the first `layout.dimensions` columns of its row. All tensors are contiguous."""
+    if len(points):
+        levels = len(layout.resolutions)
+        grid = (triton.cdiv(len(points), FORWARD_LAUNCH["BLOCK"]), levels)
+        arrays = (points, table, level_table(layout, points.device), output)
+        forward_kernel[grid](*arrays, len(points), levels, **block_shape(layout, points), **FORWARD_LAUNCH)
+
+
+def encode_backward(
+    points: Float32[Tensor, "n columns"],
+    table: Float32[Tensor, "rows features"],
+    layout: GridLayout,
+    grad_output: Float[Tensor, "n _"],
+    grad_points: Float32[Tensor, "levels n d"] | None,
+    grad_table: Float32[Tensor, "rows features"] | None,
+    summed: bool = False,
+) -> None:
+    """Fill `grad_points`, one part per level, and add to `grad_table`, where they are given.
+
+    summed: `grad_output` is that of the levels' sum (see `lattice`), and has `layout.features` columns only.
+    """
+    if len(points):
+        levels = len(layout.resolutions)
+        grid = (triton.cdiv(len(points), BACKWARD_LAUNCH["BLOCK"]), levels)
+        arrays = (points, table, level_table(layout, points.device), grad_output, grad_points, grad_table)
+        needs = {"NEEDS_POINTS": grad_points is not None, "NEEDS_TABLE": grad_table is not None, "SUMMED": summed}
+        shape = block_shape(layout, points)
+        backward_kernel[grid](*arrays, len(points), levels, **shape, **needs, **BACKWARD_LAUNCH)
+
+
+def lattice(
+    points: Float32[Tensor, "n columns"],
+    table: Float32[Tensor, "rows features"],
+    layout: GridLayout,
+    output: Float32[Tensor, "n features"],
+) -> None:
+    """Fill `output` with the sum of the encoding's levels."""
+    if len(points):
+        grid = (triton.cdiv(len(points), LATTICE_LAUNCH["BLOCK"]),)
+        arrays = (points, table, level_table(layout, points.device), output)
+        shape = block_shape(layout, points)
+        lattice_kernel[grid](*arrays, len(points), len(layout.resolutions), **shape, **LATTICE_LAUNCH)
+
+
+def block_shape(layout: GridLayout, points: Tensor) -> dict[str, int]:
     width = triton.next_power_of_2(layout.features)
-    return {"DIMENSIONS": layout.dimensions, "FEATURES": layout.features, "WIDTH": width}
+    sizes = {"DIMENSIONS": layout.dimensions, "COLUMNS": points.shape[1]}
+    return {**sizes, "FEATURES": layout.features, "WIDTH": width}
 
 
 @lru_cache(maxsize=64)
@@ -96,9 +137,14 @@ def level_table(layout: GridLayout, device: torch.device) -> Tensor:
 
 
 @triton.jit
-def load_coordinate(points, index, axis: tl.constexpr, count, DIMENSIONS: tl.constexpr):
-    inside = (index >= 0) & (index < count)
-    return tl.load(points + index * DIMENSIONS + axis, mask=inside, other=0.0)
+def load_coordinate(points, index, axis: tl.constexpr, count, DIMENSIONS: tl.constexpr, COLUMNS: tl.constexpr):
+    """One coordinate of the points at `index`; 0 for an axis they do not have."""
+    if axis < DIMENSIONS:
+        inside = (index >= 0) & (index < count)
+        coordinate = tl.load(points + index * COLUMNS + axis, mask=inside, other=0.0)
+    else:
+        coordinate = (index * 0).to(tl.float32)
+    return coordinate
 
 
 @triton.jit
@@ -128,34 +174,61 @@ def corner_row(x, y, z, first_row, mask):
 
 
 @triton.jit
-def forward_kernel(
-    points, table, levels_table, output, count, levels,
-    DIMENSIONS: tl.constexpr, FEATURES: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    level = tl.program_id(1)
-    feature = tl.arange(0, WIDTH)[None, :]
-    inside = entry_mask(index < count, feature, FEATURES, WIDTH)
-    info = levels_table + level * 8
+def interpolate(table, info, x, y, z, inside, feature, DIMENSIONS: tl.constexpr, FEATURES: tl.constexpr):
+    """One level's entries around the points (x, y, z) in [0, 1], interpolated: (points, features).
+
+    `info`: the level's row of the level table; `inside`: which of the elements exist.
+    """
     factor_y, factor_z = tl.load(info + 3), tl.load(info + 4)
     first_row, mask = tl.load(info + 5), tl.load(info + 6)
-
-    cell_x, x = find_cell(load_coordinate(points, index, 0, count, DIMENSIONS), tl.load(info))
-    cell_y, y = find_cell(load_coordinate(points, index, 1, count, DIMENSIONS), tl.load(info + 1))
-    cell_z, z = cell_x * 0, x * 0
-    if DIMENSIONS == 3:
-        cell_z, z = find_cell(load_coordinate(points, index, 2, count, DIMENSIONS), tl.load(info + 2))
-
-    total = tl.zeros([BLOCK, WIDTH], tl.float32)
+    cell_x, x = find_cell(x, tl.load(info))
+    cell_y, y = find_cell(y, tl.load(info + 1))
+    cell_z, z = find_cell(z, tl.load(info + 2))
+    total = tl.zeros(inside.shape, tl.float32) + feature * 0.0
     for far in tl.static_range(DIMENSIONS - 1):
         for down in tl.static_range(2):
             for right in tl.static_range(2):
                 row = corner_row(cell_x + right, (cell_y + down) * factor_y, (cell_z + far) * factor_z, first_row, mask)
                 entry = tl.load(table + row[:, None] * FEATURES + feature, mask=inside, other=0.0)
-                weight = (x if right else 1 - x) * (y if down else 1 - y) * (z if far else 1 - z)
+                weight = (x if right else 1 - x) * (y if down else 1 - y)
+                if DIMENSIONS == 3:
+                    weight = weight * (z if far else 1 - z)
                 total += weight[:, None] * entry
+    return total
+
+
+@triton.jit
+def forward_kernel(
+    points, table, levels_table, output, count, levels,
+    DIMENSIONS: tl.constexpr, COLUMNS: tl.constexpr, FEATURES: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    level = tl.program_id(1)
+    feature = tl.arange(0, WIDTH)[None, :]
+    inside = entry_mask(index < count, feature, FEATURES, WIDTH)
+    x = load_coordinate(points, index, 0, count, DIMENSIONS, COLUMNS)
+    y = load_coordinate(points, index, 1, count, DIMENSIONS, COLUMNS)
+    z = load_coordinate(points, index, 2, count, DIMENSIONS, COLUMNS)
+    total = interpolate(table, levels_table + level * 8, x, y, z, inside, feature, DIMENSIONS, FEATURES)
     place = (index[:, None].to(tl.int64) * levels + level) * FEATURES + feature
     tl.store(output + place, total.to(output.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def lattice_kernel(
+    points, table, levels_table, output, count, levels,
+    DIMENSIONS: tl.constexpr, COLUMNS: tl.constexpr, FEATURES: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    feature = tl.arange(0, WIDTH)[None, :]
+    inside = entry_mask(index < count, feature, FEATURES, WIDTH)
+    x = load_coordinate(points, index, 0, count, DIMENSIONS, COLUMNS)
+    y = load_coordinate(points, index, 1, count, DIMENSIONS, COLUMNS)
+    z = load_coordinate(points, index, 2, count, DIMENSIONS, COLUMNS)
+    total = tl.zeros([BLOCK, WIDTH], tl.float32)
+    for level in range(levels):
+        total += interpolate(table, levels_table + level * 8, x, y, z, inside, feature, DIMENSIONS, FEATURES)
+    tl.store(output + index[:, None].to(tl.int64) * FEATURES + feature, total, mask=inside)
 
 
 @triton.jit
@@ -173,13 +246,13 @@ def add_in_run(
 
 
 @triton.jit
-def same_cell(points, index, count, cell_x, cell_y, cell_z, info, DIMENSIONS: tl.constexpr):
+def same_cell(points, index, count, cell_x, cell_y, cell_z, info, DIMENSIONS: tl.constexpr, COLUMNS: tl.constexpr):
     """Whether the points at `index` exist and lie in the given cells."""
-    other_x, _ = find_cell(load_coordinate(points, index, 0, count, DIMENSIONS), tl.load(info))
-    other_y, _ = find_cell(load_coordinate(points, index, 1, count, DIMENSIONS), tl.load(info + 1))
+    other_x, _ = find_cell(load_coordinate(points, index, 0, count, DIMENSIONS, COLUMNS), tl.load(info))
+    other_y, _ = find_cell(load_coordinate(points, index, 1, count, DIMENSIONS, COLUMNS), tl.load(info + 1))
     same = (index >= 0) & (index < count) & (other_x == cell_x) & (other_y == cell_y)
     if DIMENSIONS == 3:
-        other_z, _ = find_cell(load_coordinate(points, index, 2, count, DIMENSIONS), tl.load(info + 2))
+        other_z, _ = find_cell(load_coordinate(points, index, 2, count, DIMENSIONS, COLUMNS), tl.load(info + 2))
         same = same & (other_z == cell_z)
     return same
 
@@ -187,8 +260,8 @@ def same_cell(points, index, count, cell_x, cell_y, cell_z, info, DIMENSIONS: tl
 @triton.jit
 def backward_kernel(
     points, table, levels_table, grad_output, grad_points, grad_table, count, levels,
-    DIMENSIONS: tl.constexpr, FEATURES: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
-    NEEDS_POINTS: tl.constexpr, NEEDS_TABLE: tl.constexpr,
+    DIMENSIONS: tl.constexpr, COLUMNS: tl.constexpr, FEATURES: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+    NEEDS_POINTS: tl.constexpr, NEEDS_TABLE: tl.constexpr, SUMMED: tl.constexpr,
 ):  # fmt: skip
     lane = tl.arange(0, BLOCK)
     index = tl.program_id(0) * BLOCK + lane
@@ -201,21 +274,22 @@ def backward_kernel(
     factor_y, factor_z = tl.load(info + 3), tl.load(info + 4)
     first_row, mask = tl.load(info + 5), tl.load(info + 6)
 
-    point_x = load_coordinate(points, index, 0, count, DIMENSIONS)
-    point_y = load_coordinate(points, index, 1, count, DIMENSIONS)
+    point_x = load_coordinate(points, index, 0, count, DIMENSIONS, COLUMNS)
+    point_y = load_coordinate(points, index, 1, count, DIMENSIONS, COLUMNS)
+    point_z = load_coordinate(points, index, 2, count, DIMENSIONS, COLUMNS)
     cell_x, x = find_cell(point_x, cells_x)
     cell_y, y = find_cell(point_y, cells_y)
-    cell_z, z = cell_x * 0, x * 0
-    point_z = point_x
-    if DIMENSIONS == 3:
-        point_z = load_coordinate(points, index, 2, count, DIMENSIONS)
-        cell_z, z = find_cell(point_z, cells_z)
-    place = (index[:, None].to(tl.int64) * levels + level) * FEATURES + feature
+    cell_z, z = find_cell(point_z, cells_z)
+    place = index[:, None].to(tl.int64) * FEATURES + feature
+    if not SUMMED:
+        place = (index[:, None].to(tl.int64) * levels + level) * FEATURES + feature
     grad = tl.load(grad_output + place, mask=fits, other=0.0).to(tl.float32)
 
     if NEEDS_TABLE:
-        run_starts = (lane == 0) | ~same_cell(points, index - 1, count, cell_x, cell_y, cell_z, info, DIMENSIONS)
-        run_ends = (lane == BLOCK - 1) | ~same_cell(points, index + 1, count, cell_x, cell_y, cell_z, info, DIMENSIONS)
+        same_before = same_cell(points, index - 1, count, cell_x, cell_y, cell_z, info, DIMENSIONS, COLUMNS)
+        same_after = same_cell(points, index + 1, count, cell_x, cell_y, cell_z, info, DIMENSIONS, COLUMNS)
+        run_starts = (lane == 0) | ~same_before
+        run_ends = (lane == BLOCK - 1) | ~same_after
         starts = tl.broadcast_to(run_starts[:, None], [BLOCK, WIDTH]).to(tl.int32)
         # On fine levels nearly every point is a run of its own: adding up would cost more than it saves.
         runs = tl.sum((run_ends & inside).to(tl.int32))

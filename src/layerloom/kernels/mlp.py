@@ -58,10 +58,7 @@ class Network(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, layers: int, *parameters: Tensor) -> Tensor:
         x, parameters = x.contiguous(), tuple(parameter.contiguous() for parameter in parameters)
         output = torch.empty(len(x), len(parameters[layers - 1]), device=x.device)
-        if len(x):
-            grid = (triton.cdiv(len(x), FORWARD_LAUNCH["BLOCK"]),)
-            arguments, sizes = arrange(layers, parameters)
-            forward_kernel[grid](x, *arguments, output, len(x), **sizes, **FORWARD_LAUNCH)
+        evaluate(x, parameters, layers, output)
         ctx.save_for_backward(x, *parameters)
         ctx.layers = layers
         return output
@@ -70,18 +67,41 @@ class Network(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         x, *parameters = ctx.saved_tensors
-        needs_x = ctx.needs_input_grad[0]
-        blocks = triton.cdiv(len(x), BACKWARD_LAUNCH["BLOCK"])
-        programs = max(1, min(blocks, PROGRAMS_PER_MULTIPROCESSOR * multiprocessors(x.device)))
+        grad_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         sizes_in_memory = [parameter.numel() for parameter in parameters]
-        grad_x = torch.empty_like(x) if needs_x else None
-        sums = torch.empty(programs, sum(sizes_in_memory), device=x.device)
-        arguments, sizes = arrange(ctx.layers, tuple(parameters))
-        arrays = (x, *arguments, grad_output.contiguous(), grad_x, sums, len(x), sums.shape[1])
-        backward_kernel[(programs,)](*arrays, **sizes, NEEDS_X=needs_x, **BACKWARD_LAUNCH)
-        pieces = sums.sum(0).split(sizes_in_memory)
+        flat = torch.empty(sum(sizes_in_memory), device=x.device)
+        evaluate_backward(x, tuple(parameters), ctx.layers, grad_output.contiguous(), grad_x, flat)
+        pieces = flat.split(sizes_in_memory)
         grads = [piece.view_as(parameter) for piece, parameter in zip(pieces, parameters, strict=True)]
         return grad_x, None, *grads
+
+
+def evaluate(
+    x: Float[Tensor, "n inputs"], parameters: tuple[Tensor, ...], layers: int, output: Float32[Tensor, "n outputs"]
+) -> None:
+    """Fill `output`. `parameters`: the weights of `layers` layers, then their biases, if any. All are contiguous."""
+    if len(x):
+        grid = (triton.cdiv(len(x), FORWARD_LAUNCH["BLOCK"]),)
+        arguments, sizes = arrange(layers, parameters)
+        forward_kernel[grid](x, *arguments, output, len(x), **sizes, **FORWARD_LAUNCH)
+
+
+def evaluate_backward(
+    x: Float[Tensor, "n inputs"],
+    parameters: tuple[Tensor, ...],
+    layers: int,
+    grad_output: Float32[Tensor, "n outputs"],
+    grad_x: Float[Tensor, "n inputs"] | None,
+    grad_parameters: Float32[Tensor, " all"],
+) -> None:
+    """Fill `grad_x`, where it is given, and `grad_parameters`, those of all parameters one after the other."""
+    blocks = triton.cdiv(len(x), BACKWARD_LAUNCH["BLOCK"])
+    programs = max(1, min(blocks, PROGRAMS_PER_MULTIPROCESSOR * multiprocessors(x.device)))
+    sums = torch.empty(programs, len(grad_parameters), device=x.device)
+    arguments, sizes = arrange(layers, parameters)
+    arrays = (x, *arguments, grad_output, grad_x, sums, len(x), sums.shape[1])
+    backward_kernel[(programs,)](*arrays, **sizes, NEEDS_X=grad_x is not None, **BACKWARD_LAUNCH)
+    torch.sum(sums, 0, out=grad_parameters)
 
 
 def arrange(layers: int, parameters: tuple[Tensor, ...]) -> tuple[tuple[Tensor | None, ...], dict[str, int]]:

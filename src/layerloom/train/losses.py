@@ -16,6 +16,8 @@ from layerloom.train.config import TILE
 from layerloom.train.sampling import Batch
 
 EPSILON = 1e-5
+SOFT_NORM_TEXELS = 0.05
+"""Rounds off a norm near zero, which keeps its gradient finite."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,9 @@ def flow_uv(e: Evaluation) -> Float[Tensor, ""]:
     """α_l ‖W_l(p + f, t + s) − W_l(p, t)‖ (hashing-nvd, flow), weighted by the flow's confidence.
 
     Alpha is held fixed: otherwise it vanishes wherever flow is hard. Steps reach over 1, 2, 4, 8 frames, not
-    one only, which ties the ends of a long track together. ε = 0.05 texel keeps the norm's gradient finite.
+    one only, which ties the ends of a long track together.
     """
-    moved = ((e.source_uv - e.partner_uv).square().sum(-1) + 0.05**2).sqrt() - 0.05
+    moved = ((e.source_uv - e.partner_uv).square().sum(-1) + SOFT_NORM_TEXELS**2).sqrt() - SOFT_NORM_TEXELS
     return (moved * e.source_alpha.detach() * e.batch.partner_confidence).sum(0).mean()
 
 

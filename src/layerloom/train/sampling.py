@@ -15,6 +15,8 @@ from layerloom.train.config import TILE
 SUPPORT_MARGIN_PIXELS = 12
 """How far outside the mask an object's alpha may still be learned."""
 TRUSTED = 250
+CHOICES = 6
+"""Numbers that chance gives each tile."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Batch:
 
     frame: of each tile. xy: pixel centres. colour: what was seen, [0, 1]. coverage: each layer's visible share by the
     masks; trust: how far to believe it, 0…1. partner_xy: where flow carries each second pixel, in frame
-    `partner_frame`, with `partner_confidence` 0…1.
+    `partner_frame`, with `partner_confidence` 0…1. other_frame: any frame of the clip.
     """
 
     background_only: bool
@@ -35,6 +37,7 @@ class Batch:
     partner_frame: Int[Tensor, " n"]
     partner_xy: Float[Tensor, "n half 2"]
     partner_confidence: Float[Tensor, "n half"]
+    other_frame: Int[Tensor, " n"]
 
 
 def alpha_start(masks: Masks) -> UInt8[np.ndarray, "objects t h w"]:
@@ -91,34 +94,41 @@ class Sampler:
                 setattr(self, name, value.to(device))
         return self
 
-    def draw(self) -> list[Batch]:
-        """One step's pixels: tiles where objects can be, and tiles of pure background (either may be missing)."""
-        kinds = ((self.object_tiles, self.counts[0], False), (self.background_tiles, self.counts[1], True))
-        return [self._draw(tiles, count, background_only) for tiles, count, background_only in kinds if count]
+    def draw(self) -> Float[Tensor, "tiles choices"]:
+        """What chance decides about one step's tiles, in [0, 1): see `read`."""
+        return torch.rand(self.tiles, CHOICES, device=self.frames.device)
 
-    def _draw(self, tiles: Int[Tensor, "m 3"], count: int, background_only: bool) -> Batch:
+    def read(self, choice: Float[Tensor, "tiles choices"]) -> list[Batch]:
+        """One step's pixels: tiles where objects can be, and tiles of pure background (either may be missing).
+
+        `choice` per tile: which of its kind, shift down and right, which flow field, which way, which other frame.
+        """
+        choices = choice.split(self.counts)
+        kinds = ((self.object_tiles, choices[0], False), (self.background_tiles, choices[1], True))
+        return [self._read(tiles, part, background_only) for tiles, part, background_only in kinds if len(part)]
+
+    def _read(self, tiles: Int[Tensor, "m 3"], choice: Float[Tensor, "n choices"], background_only: bool) -> Batch:
         device = self.frames.device
-        chosen = tiles[torch.randint(len(tiles), (count,), device=device)]
+        chosen = tiles[_pick(choice[:, 0], len(tiles))]
         frame = chosen[:, 0]
-        jitter = torch.randint(0, TILE, (count, 2), device=device) - TILE // 2
-        top = (chosen[:, 1] * TILE + jitter[:, 0]).clamp(0, self.size[1] - TILE)
-        left = (chosen[:, 2] * TILE + jitter[:, 1]).clamp(0, self.size[0] - TILE)
+        top = (chosen[:, 1] * TILE + _pick(choice[:, 1], TILE) - TILE // 2).clamp(0, self.size[1] - TILE)
+        left = (chosen[:, 2] * TILE + _pick(choice[:, 2], TILE) - TILE // 2).clamp(0, self.size[0] - TILE)
         inside = torch.arange(TILE * TILE, device=device)
         row, column = top[:, None] + inside // TILE, left[:, None] + inside % TILE
         xy = torch.stack([column, row], -1) + 0.5
         at = (frame[:, None], row, column)
         coverage = xy.new_ones(1, *row.shape) if background_only else self.coverage[:, *at].float() / 255
-        partner = self._partners(frame, xy[:, every_second_pixel(device)])
-        return Batch(
-            background_only, frame, xy, self.frames[at].float() / 255, coverage, self.trust[at].float() / 255, *partner
-        )
+        partner = self._partners(frame, xy[:, every_second_pixel(device)], choice)
+        colour, trust = self.frames[at].float() / 255, self.trust[at].float() / 255
+        other = _pick(choice[:, 5], self.frame_count)
+        return Batch(background_only, frame, xy, colour, coverage, trust, *partner, other)
 
     def _partners(
-        self, frame: Int[Tensor, " n"], xy: Float[Tensor, "n half 2"]
+        self, frame: Int[Tensor, " n"], xy: Float[Tensor, "n half 2"], choice: Float[Tensor, "n choices"]
     ) -> tuple[Int[Tensor, " n"], Float[Tensor, "n half 2"], Float[Tensor, "n half"]]:
         """Follow flow by one of the known steps, forward or backward, at random per tile."""
-        field = torch.randint(len(self.steps), frame.shape, device=frame.device)
-        backward = torch.randint(2, frame.shape, device=frame.device)
+        field = _pick(choice[:, 3], len(self.steps))
+        backward = _pick(choice[:, 4], 2)
         partner_frame = frame + self.steps[field] * (1 - 2 * backward)
         exists = (partner_frame >= 0) & (partner_frame < self.frame_count)
         position = rescale_positions(xy, self.size, self.flow_size) - 0.5
@@ -141,6 +151,11 @@ class Sampler:
             flow = flow + share[..., None] * self.flow[at].float()
             confidence = torch.minimum(confidence, self.confidence[at].float() / 255)
         return flow, confidence
+
+
+def _pick(share: Float[Tensor, " n"], count: int) -> Int[Tensor, " n"]:
+    """A uniform number in [0, 1) to one of 0 … count − 1."""
+    return (share * count).long().clamp(max=count - 1)
 
 
 def every_second_pixel(device: torch.device) -> Int[Tensor, " half"]:

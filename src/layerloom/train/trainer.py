@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,11 +17,15 @@ from torch import Tensor
 
 from layerloom.clip import Clip
 from layerloom.conventions import Size, transform_points
+from layerloom.kernels.dispatch import choose_kernel, note_choice
 from layerloom.model.canvas import Canvas, plan_canvases
 from layerloom.model.layers import LayeredField
 from layerloom.train.config import TILE, LearningRates, TrainSettings
 from layerloom.train.losses import TERMS, Evaluation, Term
 from layerloom.train.sampling import Batch, Sampler, alpha_start, every_second_pixel
+
+if TYPE_CHECKING:
+    from layerloom.train.fused import FusedStep
 
 FAR_PIXELS = 100.0
 PATCH_TILES = 64
@@ -61,6 +66,7 @@ class Trainer:
         # Constants live on the device: a recorded CUDA graph may not copy from the host.
         self._far_steps = torch.tensor([[0.0, 0.0], [FAR_PIXELS, 0.0], [0.0, FAR_PIXELS]], device=device)
         self._border = torch.tensor(clip.size, device=device) + TILE
+        self._fused = self._make_fused()
 
     def run(self) -> Iterator[Progress]:
         """Train to the end. The caller may stop iterating at any point and call `save`."""
@@ -144,9 +150,31 @@ class Trainer:
             self._compute_step(terms)
         return graph
 
+    def _make_fused(self) -> "FusedStep | None":
+        """The step in Triton where that runs and the networks fit it, else None: the plain step below."""
+        if choose_kernel("training step", *self.field.parameters()) != "triton":
+            return None
+        from layerloom.train import fused
+
+        reason = fused.obstacle(self.field)
+        if reason:
+            note_choice(f"training step on {self.device.type}", "reference", reason)
+            return None
+        return fused.FusedStep(self.field, self.sampler, self.inverse_motion, self._far_steps, PATCH_TILES)
+
     def _compute_step(self, terms: tuple[Term, ...]) -> None:
+        choice = self.sampler.draw()
+        if self._fused is not None:
+            values = self._fused.compute(terms, choice)
+        else:
+            values = self._gradients(terms, choice)
+        self.optimiser.step()
+        self._recent.lerp_(values, 0.05)
+
+    def _gradients(self, terms: tuple[Term, ...], choice: Float[Tensor, "tiles choices"]) -> Float[Tensor, " terms"]:
+        """Set the gradients of the weighted sum of `terms`; return each one's value: the definition of a step."""
         self.optimiser.zero_grad(set_to_none=True)
-        batches = self.sampler.draw()
+        batches = self.sampler.read(choice)
         pixels = sum(len(batch.frame) for batch in batches)
         values = torch.zeros(len(TERMS), device=self.device)
         total = torch.zeros((), device=self.device)
@@ -158,8 +186,7 @@ class Trainer:
                 total = total + term.weight * value
                 values[TERMS.index(term)] += value.detach()
         total.backward()  # pyright: ignore[reportUnknownMemberType]
-        self.optimiser.step()
-        self._recent.lerp_(values, 0.05)
+        return values
 
     def _evaluate(self, batch: Batch) -> Evaluation:
         field, background_only = self.field, batch.background_only
@@ -189,7 +216,7 @@ class Trainer:
         frame = batch.frame[:PATCH_TILES]
         around = torch.arange(-1, 2, device=self.device, dtype=torch.float32)
         patch = uv[:PATCH_TILES, :1].detach() + torch.cartesian_prod(around, around)
-        other = torch.randint(self.field.frames, frame.shape, device=self.device)
+        other = batch.other_frame[:PATCH_TILES]
         where = transform_points(self.inverse_motion[index, other], patch[:, 4])
         outside = ((where < -TILE) | (where > self._border)).any(-1)
         return layer.lighting(patch, frame), layer.lighting(patch, other), outside.float()

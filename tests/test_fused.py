@@ -1,0 +1,102 @@
+"""The fused training step against the plain one: every term's value and every parameter's gradient.
+
+On a GPU in full; on the CPU in Triton's interpreter, which has to be switched on before Triton is imported:
+`test_in_the_interpreter` runs this file once more that way.
+"""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+import torch
+from clips import clip_from_truth, small_synthetic
+
+from layerloom.kernels.dispatch import use_kernel
+from layerloom.model.layers import FieldSettings
+from layerloom.train.config import TrainSettings, settings_for
+from layerloom.train.losses import TERMS
+from layerloom.train.trainer import Trainer
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+HAS_GPU = torch.cuda.is_available()
+
+SMALL_FIELD = FieldSettings(
+    mapping_levels=2,
+    mapping_cells_texels=(60.0, 20.0),
+    texture_levels=2,
+    texture_hidden=16,
+    texture_hidden_layers=1,
+    lighting_levels=2,
+    lighting_cells_per_canvas=(2.0, 5.0),
+    alpha_levels=2,
+    alpha_hidden=16,
+)
+
+
+def plain_trainer(objects: int, settings: TrainSettings, device: str) -> Trainer:
+    """A trainer whose field is not at its start, where many gradients vanish."""
+    clip = clip_from_truth(small_synthetic(objects, size=(120, 80)))
+    with use_kernel("reference"):
+        trainer = Trainer(clip, settings, torch.device(device))
+    generator = torch.Generator().manual_seed(1)
+    spread = {"affine": 0.5, "offset": 0.3, "log_lighting": 0.1, "table": 0.1}
+    with torch.no_grad():
+        for name, parameter in trainer.field.named_parameters():
+            scale = next((value for part, value in spread.items() if part in name), 0.0)
+            parameter += (scale * torch.randn(parameter.shape, generator=generator)).to(device)
+    return trainer
+
+
+def check_step(objects: int, settings: TrainSettings, device: str, tolerance: float) -> None:
+    from layerloom.train.fused import FusedStep
+    from layerloom.train.trainer import PATCH_TILES
+
+    trainer = plain_trainer(objects, settings, device)
+    choice = trainer.sampler.draw()
+    values = trainer._gradients(TERMS, choice)  # pyright: ignore[reportPrivateUsage]
+    expected = {name: parameter.grad for name, parameter in trainer.field.named_parameters()}
+    far = trainer._far_steps  # pyright: ignore[reportPrivateUsage]
+    step = FusedStep(trainer.field, trainer.sampler, trainer.inverse_motion, far, PATCH_TILES)
+    found = step.compute(TERMS, choice)
+    # Where no object can be, alpha is exactly one: the plain step's guidance counts 1e-5 there, and no gradient.
+    torch.testing.assert_close(found, values, rtol=1e-3, atol=2e-5)
+    for name, parameter in trainer.field.named_parameters():
+        plain = expected[name]
+        assert plain is not None and parameter.grad is not None
+        difference, scale = (parameter.grad - plain).square().mean().sqrt(), plain.square().mean().sqrt()
+        assert float(scale) > 0, name
+        assert float(difference) <= tolerance * float(scale), name
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="for Triton's interpreter, see test_in_the_interpreter")
+@pytest.mark.parametrize("objects", [0, 2])
+def test_interpreted(objects: int) -> None:
+    check_step(objects, TrainSettings(4, 3, field=SMALL_FIELD), "cpu", 1e-4)
+
+
+@pytest.mark.skipif(INTERPRETED, reason="this is the outer run")
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+def test_in_the_interpreter() -> None:
+    command = [sys.executable, "-m", "pytest", __file__, "-k", "test_interpreted"]
+    run = subprocess.run(command, env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "2 passed" in run.stdout
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not HAS_GPU, reason="no CUDA GPU")
+@pytest.mark.parametrize("objects", [0, 1, 2])
+def test_on_a_gpu(objects: int) -> None:
+    check_step(objects, dataclasses.replace(settings_for("standard", "cuda"), tiles=256), "cuda", 2e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not HAS_GPU, reason="no CUDA GPU")
+def test_a_gpu_takes_the_fused_step() -> None:
+    clip = clip_from_truth(small_synthetic(size=(120, 80)))
+    settings = dataclasses.replace(settings_for("standard", "cuda"), tiles=64)
+    trainer = Trainer(clip, settings, torch.device("cuda"))
+    assert trainer._fused is not None  # pyright: ignore[reportPrivateUsage]
