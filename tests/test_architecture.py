@@ -18,9 +18,9 @@ media.images media.colour media.container media.reading media.sound media.writin
 synthetic progress
 prepare.raft prepare.flow prepare.masks prepare.discover prepare.motion prepare
 kernels.reference kernels.cpu kernels.hashgrid kernels.mlp kernels.tiles kernels.mapping kernels.objective
-kernels.consistency kernels.dispatch kernels
+kernels.consistency kernels.adam kernels.dispatch kernels
 model.encoding model.canvas model.layers model
-train.config train.sampling train.losses train.fused train.trainer train
+train.config train.sampling train.losses train.optimiser train.fused train.trainer train
 layer_files project bake pipeline
 edits mattes documents patches staging
 rendering.scene rendering.definition rendering.cpu rendering render

@@ -18,6 +18,7 @@ from layerloom.kernels.dispatch import use_kernel
 from layerloom.model.layers import FieldSettings
 from layerloom.train.config import TrainSettings, settings_for
 from layerloom.train.losses import TERMS
+from layerloom.train.optimiser import FlatAdam, PlainAdam
 from layerloom.train.trainer import Trainer
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -59,7 +60,8 @@ def check_step(objects: int, settings: TrainSettings, device: str, tolerance: fl
     values = trainer._gradients(TERMS, choice)  # pyright: ignore[reportPrivateUsage]
     expected = {name: parameter.grad for name, parameter in trainer.field.named_parameters()}
     far = trainer._far_steps  # pyright: ignore[reportPrivateUsage]
-    step = FusedStep(trainer.field, trainer.sampler, trainer.inverse_motion, far, PATCH_TILES)
+    grads = FlatAdam(trainer.field, settings.rates).grads
+    step = FusedStep(trainer.field, trainer.sampler, trainer.inverse_motion, far, PATCH_TILES, grads)
     found = step.compute(TERMS, choice)
     # Where no object can be, alpha is exactly one: the plain step's guidance counts 1e-5 there, and no gradient.
     torch.testing.assert_close(found, values, rtol=1e-3, atol=2e-5)
@@ -69,6 +71,40 @@ def check_step(objects: int, settings: TrainSettings, device: str, tolerance: fl
         difference, scale = (parameter.grad - plain).square().mean().sqrt(), plain.square().mean().sqrt()
         assert float(scale) > 0, name
         assert float(difference) <= tolerance * float(scale), name
+
+
+def check_adam(device: str) -> None:
+    """Three steps of either Adam, with gradients of very different sizes and rates that change."""
+    trainers = [plain_trainer(1, TrainSettings(4, 3, field=SMALL_FIELD), device) for _ in range(2)]
+    fields = [trainer.field for trainer in trainers]
+    rates = trainers[0].settings.rates
+    plain, flat = PlainAdam(fields[0], rates), FlatAdam(fields[1], rates)
+    for step in range(3):
+        generator = torch.Generator().manual_seed(step)
+        for first, second in zip(fields[0].parameters(), fields[1].parameters(), strict=True):
+            grad = (torch.randn(first.shape, generator=generator) ** 3).to(device)
+            first.grad = grad
+            assert second.grad is not None
+            second.grad.copy_(grad)
+        for adam in (plain, flat):
+            adam.scale_rates(1 / (step + 1))
+            adam.step()
+    for first, second in zip(fields[0].parameters(), fields[1].parameters(), strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-6)
+    assert plain.state().keys() == flat.state().keys()
+    for name, value in plain.state().items():
+        torch.testing.assert_close(value.to(device), flat.state()[name], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="for Triton's interpreter, see test_in_the_interpreter")
+def test_interpreted_adam() -> None:
+    check_adam("cpu")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not HAS_GPU, reason="no CUDA GPU")
+def test_adam_on_a_gpu() -> None:
+    check_adam("cuda")
 
 
 @pytest.mark.skipif(not INTERPRETED, reason="for Triton's interpreter, see test_in_the_interpreter")
@@ -83,7 +119,7 @@ def test_in_the_interpreter() -> None:
     command = [sys.executable, "-m", "pytest", __file__, "-k", "test_interpreted"]
     run = subprocess.run(command, env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "2 passed" in run.stdout
+    assert "3 passed" in run.stdout
 
 
 @pytest.mark.gpu

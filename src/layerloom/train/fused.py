@@ -16,15 +16,13 @@ from layerloom.kernels.consistency import Patches, PatchSource
 from layerloom.kernels.mapping import MappedTiles, Mapping, map_tiles, map_tiles_backward
 from layerloom.kernels.objective import Sizes, StepArrays
 from layerloom.kernels.tiles import HALF, PIXELS, ClipTables, TileBatch
-from layerloom.model.encoding import EncodedNetwork, Lattice
+from layerloom.model.encoding import EncodedNetwork
 from layerloom.model.layers import ALPHA_FLOOR, ALPHA_START_LOGIT, Layer, LayeredField
 from layerloom.train.config import TILE
 from layerloom.train.losses import EPSILON, SOFT_NORM_TEXELS, Term
 from layerloom.train.sampling import Sampler
 
 LIMITS = {"FLOOR": ALPHA_FLOOR, "EPSILON": EPSILON, "SOFT_NORM": SOFT_NORM_TEXELS}
-ALIGNMENT = 64
-"""Floats between which gradients of different grids begin, so that memory is accessed in full words."""
 
 
 def obstacle(field: LayeredField) -> str:
@@ -36,7 +34,7 @@ def obstacle(field: LayeredField) -> str:
 class FusedStep:
     """Owns the arrays of a step, on the sampler's device. `inverse_motion`: canvas to pixels, per layer and frame.
 
-    The parameters' gradients become parts of one array, which every step overwrites.
+    `grads` holds the gradients of all parameters, which every step overwrites (see `FlatAdam`).
     """
 
     def __init__(
@@ -46,6 +44,7 @@ class FusedStep:
         inverse_motion: Float[Tensor, "layers t 3 3"],
         far_steps: Float[Tensor, "3 2"],
         patch_tiles: int,
+        grads: Float[Tensor, " all"],
     ) -> None:
         device = sampler.frames.device
         objects, with_objects = len(field.layers) - 1, sampler.counts[0]
@@ -58,7 +57,7 @@ class FusedStep:
         canvases = torch.tensor([field.layer(index).canvas for index in range(objects + 1)], device=device)
         self.patch_source = PatchSource(*lending, inverse_motion.contiguous(), 1 / canvases, sampler.size, TILE)
         self.patches = Patches.allocate(self.patch_source.count(objects), device)
-        self.grads = _flat_gradients(field)
+        self.grads = grads
         self.layers = [self._layer_step(field.layer(index), index) for index in range(objects + 1)]
 
     def compute(self, terms: Sequence[Term], choice: Float[Tensor, "tiles choices"]) -> Float[Tensor, " terms"]:
@@ -211,31 +210,6 @@ def _clip_tables(field: LayeredField, sampler: Sampler) -> ClipTables:
     )
 
 
-def _flat_gradients(field: LayeredField) -> Float[Tensor, " all"]:
-    """One array, of which every parameter's `grad` becomes a part; a network's parameters lie side by side."""
-    blocks: list[list[torch.nn.Parameter]] = []
-    for module in field.modules():
-        if isinstance(module, Layer):
-            blocks.append([module.affine])
-        elif isinstance(module, Lattice):
-            blocks.append([module.table])
-        elif isinstance(module, EncodedNetwork):
-            blocks += [[module.table], [*module.weights, *module.biases]]
-    sizes = [sum(parameter.numel() for parameter in block) for block in blocks]
-    padded = [-(-size // ALIGNMENT) * ALIGNMENT for size in sizes]
-    flat = torch.zeros(sum(padded), device=blocks[0][0].device)
-    for part, block in zip(flat.split(padded), blocks, strict=True):
-        for grad, parameter in zip(part.split(_sizes_to(len(part), block)), block, strict=False):
-            parameter.grad = grad.view_as(parameter)
-    return flat
-
-
 def _grad(parameter: Tensor) -> Tensor:
     assert parameter.grad is not None
     return parameter.grad
-
-
-def _sizes_to(length: int, block: Sequence[Tensor]) -> list[int]:
-    """The tensors' sizes, and the rest."""
-    sizes = [tensor.numel() for tensor in block]
-    return [*sizes, length - sum(sizes)]

@@ -20,8 +20,9 @@ from layerloom.conventions import Size, transform_points
 from layerloom.kernels.dispatch import choose_kernel, note_choice
 from layerloom.model.canvas import Canvas, plan_canvases
 from layerloom.model.layers import LayeredField
-from layerloom.train.config import TILE, LearningRates, TrainSettings
+from layerloom.train.config import TILE, TrainSettings
 from layerloom.train.losses import TERMS, Evaluation, Term
+from layerloom.train.optimiser import FlatAdam, PlainAdam
 from layerloom.train.sampling import Batch, Sampler, alpha_start, every_second_pixel
 
 if TYPE_CHECKING:
@@ -57,8 +58,6 @@ class Trainer:
         self.inverse_motion = (
             torch.linalg.inv(torch.from_numpy(np.stack([canvas.motion for canvas in self.canvases]))).float().to(device)
         )
-        self.optimiser = _make_optimiser(self.field, settings.rates, device)
-        self.base_rates = [float(group["lr"]) for group in self.optimiser.param_groups]
         self.step = 0
         self.history: list[Progress] = []
         self._graphs: dict[tuple[str, ...], torch.cuda.CUDAGraph] = {}
@@ -66,7 +65,7 @@ class Trainer:
         # Constants live on the device: a recorded CUDA graph may not copy from the host.
         self._far_steps = torch.tensor([[0.0, 0.0], [FAR_PIXELS, 0.0], [0.0, FAR_PIXELS]], device=device)
         self._border = torch.tensor(clip.size, device=device) + TILE
-        self._fused = self._make_fused()
+        self.optimiser, self._fused = self._choose_step()
 
     def run(self) -> Iterator[Progress]:
         """Train to the end. The caller may stop iterating at any point and call `save`."""
@@ -83,8 +82,7 @@ class Trainer:
     def save(self, path: Path) -> None:
         """Write what `load` needs to go on: parameters, optimiser state and the step."""
         tensors = {f"field.{name}": value for name, value in self.field.state_dict().items()}
-        for index, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
+        tensors |= {f"adam.{name}": value for name, value in self.optimiser.state().items()}
         temporary = path.with_suffix(".tmp")
         contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         history = json.dumps([asdict(progress) for progress in self.history])
@@ -97,12 +95,7 @@ class Trainer:
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
             metadata = stored.metadata()
         self.field.load_state_dict({n.removeprefix("field."): v for n, v in tensors.items() if n.startswith("field.")})
-        state = self.optimiser.state_dict()
-        for name, value in tensors.items():
-            if name.startswith("adam."):
-                _, index, key = name.split(".")
-                state["state"].setdefault(int(index), {})[key] = value
-        self.optimiser.load_state_dict(state)
+        self.optimiser.load({n.removeprefix("adam."): v for n, v in tensors.items() if n.startswith("adam.")})
         self.step = int(metadata["step"])
         self.history = [Progress(**entry) for entry in json.loads(metadata["history"])]
         torch.manual_seed(self.settings.seed + self.step)
@@ -111,12 +104,7 @@ class Trainer:
         rates = self.settings.rates
         done = self.step / self.settings.steps
         decay = max(0.0, done - rates.decay_from) / (1 - rates.decay_from)
-        factor = rates.final_share**decay
-        for group, base in zip(self.optimiser.param_groups, self.base_rates, strict=True):
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(base * factor)
-            else:
-                group["lr"] = base * factor
+        self.optimiser.scale_rates(rates.final_share**decay)
 
     def _active_terms(self) -> tuple[Term, ...]:
         return tuple(term for term in TERMS if self.step <= term.active_until * self.settings.steps)
@@ -150,17 +138,20 @@ class Trainer:
             self._compute_step(terms)
         return graph
 
-    def _make_fused(self) -> "FusedStep | None":
-        """The step in Triton where that runs and the networks fit it, else None: the plain step below."""
+    def _choose_step(self) -> "tuple[PlainAdam | FlatAdam, FusedStep | None]":
+        """The step in Triton where that runs and the networks fit it, else the plain one, which is its definition."""
+        rates = self.settings.rates
         if choose_kernel("training step", *self.field.parameters()) != "triton":
-            return None
+            return PlainAdam(self.field, rates), None
         from layerloom.train import fused
 
         reason = fused.obstacle(self.field)
         if reason:
             note_choice(f"training step on {self.device.type}", "reference", reason)
-            return None
-        return fused.FusedStep(self.field, self.sampler, self.inverse_motion, self._far_steps, PATCH_TILES)
+            return PlainAdam(self.field, rates), None
+        adam = FlatAdam(self.field, rates)
+        constants = self.inverse_motion, self._far_steps, PATCH_TILES
+        return adam, fused.FusedStep(self.field, self.sampler, *constants, adam.grads)
 
     def _compute_step(self, terms: tuple[Term, ...]) -> None:
         choice = self.sampler.draw()
@@ -173,7 +164,7 @@ class Trainer:
 
     def _gradients(self, terms: tuple[Term, ...], choice: Float[Tensor, "tiles choices"]) -> Float[Tensor, " terms"]:
         """Set the gradients of the weighted sum of `terms`; return each one's value: the definition of a step."""
-        self.optimiser.zero_grad(set_to_none=True)
+        self.field.zero_grad(set_to_none=True)
         batches = self.sampler.read(choice)
         pixels = sum(len(batch.frame) for batch in batches)
         values = torch.zeros(len(TERMS), device=self.device)
@@ -234,23 +225,3 @@ def _make_field(clip: Clip, canvases: tuple[Canvas, ...], start: np.ndarray, set
     sizes: tuple[Size, ...] = tuple(canvas.size for canvas in canvases)
     motion = torch.from_numpy(np.stack([canvas.motion for canvas in canvases])).float()
     return LayeredField(clip.size, len(clip.frames), sizes, motion, torch.from_numpy(start), settings.field)
-
-
-def _make_optimiser(field: LayeredField, rates: LearningRates, device: torch.device) -> torch.optim.Adam:
-    """Adam with a rate per kind of parameter; on CUDA the rates are tensors, so that a recorded step reads them."""
-    groups: dict[float, list[Tensor]] = {}
-    for name, parameter in field.named_parameters():
-        if name.endswith("affine"):
-            rate = rates.affine_texels
-        elif ".offset." in name:
-            rate = rates.mapping_texels
-        elif ".log_lighting." in name:
-            rate = rates.log_lighting
-        else:
-            rate = rates.grids if name.endswith("table") else rates.networks
-        groups.setdefault(rate, []).append(parameter)
-    on_gpu = device.type == "cuda"
-    settings = [
-        {"params": group, "lr": torch.tensor(rate, device=device) if on_gpu else rate} for rate, group in groups.items()
-    ]
-    return torch.optim.Adam(settings, betas=(0.9, 0.99), eps=1e-15, fused=True, capturable=on_gpu)
