@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "layerloom"
 ORDER_ON_THE_PAGE = """
 errors conventions clip
 media.images media.colour media.container media.reading media.sound media.writing media
-synthetic progress
+synthetic progress parallel
 prepare.raft prepare.flow prepare.masks prepare.discover prepare.motion prepare
 kernels.reference kernels.cpu kernels.hashgrid kernels.mlp kernels.tiles kernels.mapping kernels.objective
 kernels.consistency kernels.adam kernels.dispatch kernels

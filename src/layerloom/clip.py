@@ -105,8 +105,11 @@ class Clip:
 
 def layer_coverage(masks: Masks) -> UInt8[np.ndarray, "layers t h w"]:
     """Masks of all layers, the background being what no object covers."""
-    covered = np.minimum(masks.coverage.sum(0, dtype=np.uint16), 255).astype(np.uint8)
-    return np.concatenate([masks.coverage, (255 - covered)[None]])
+    layers = np.full((len(masks.names) + 1, *masks.coverage.shape[1:]), 255, np.uint8)
+    layers[:-1] = masks.coverage
+    for mask in masks.coverage:
+        layers[-1] -= np.minimum(layers[-1], mask)
+    return layers
 
 
 def check_layer_names(names: Sequence[str]) -> None:

@@ -13,9 +13,7 @@ Flow is computed on frames of at most COMPUTE_LONG_EDGE pixels, so a field may b
 in half precision: at worst 0.03 px off for displacements below 128 px, 0.05 % of longer ones.
 """
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from jaxtyping import Float32, UInt8
 from layerloom.clip import FlowField
 from layerloom.conventions import Size, fit_long_edge
 from layerloom.errors import UserError
+from layerloom.parallel import in_threads
 from layerloom.prepare.raft import RaftMatcher
 
 COMPUTE_LONG_EDGE = 1024
@@ -80,8 +79,8 @@ def agreement(flow: Flow, opposite: Flow) -> UInt8[np.ndarray, "h w"]:
 
 def sample_flow(field: Flow, flow: Flow) -> Flow:
     """`field` read, bilinearly and clamped to its border, where `flow` points."""
-    target = _grid((flow.shape[1], flow.shape[0])) + flow
-    return cv2.remap(field, target, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    x, y = cv2.split(_grid((flow.shape[1], flow.shape[0])) + flow)
+    return cv2.remap(field, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def chain_flow(pieces: Sequence[Flow]) -> Flow:
@@ -166,16 +165,12 @@ def _dis_fields(frames: UInt8[np.ndarray, "t h w 3"], steps: Sequence[int], repo
     greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in _shrink(frames)]
     total, done = sum(len(greys) - step for step in steps), 0
     fields: list[FlowField] = []
-    pool = ThreadPoolExecutor(os.cpu_count())  # OpenCV releases the GIL
-    try:
-        for step in steps:
-            field = _empty_field(step, len(greys), greys[0].shape)
-            for _ in pool.map(partial(_dis_pair, greys, field, _divisor(fields, step)), range(len(field.forward))):
-                done += 1
-                report(done / total)
-            fields.append(field)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    for step in steps:
+        field = _empty_field(step, len(greys), greys[0].shape)
+        for _ in in_threads(partial(_dis_pair, greys, field, _divisor(fields, step)), range(len(field.forward))):
+            done += 1
+            report(done / total)
+        fields.append(field)
     return tuple(fields)
 
 
@@ -244,7 +239,7 @@ def _shrink(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t _ _ 3"
     target = fit_long_edge(size, COMPUTE_LONG_EDGE)
     if target == size:
         return frames
-    return np.stack([cv2.resize(frame, target, interpolation=cv2.INTER_AREA) for frame in frames])
+    return np.stack(list(in_threads(partial(cv2.resize, dsize=target, interpolation=cv2.INTER_AREA), frames)))
 
 
 def _grid(size: Size) -> Flow:

@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float32, UInt8
 from PIL import Image
 
 from layerloom.clip import FlowField, Masks, check_layer_names
-from layerloom.conventions import Size, pixel_centres, rescale_positions
+from layerloom.conventions import Size, rescale_positions
 from layerloom.errors import UserError
+from layerloom.parallel import in_threads
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 OUTLINE_TRUST = 0.25  # of a given mask along its outline: it may become soft there, but not wander off
@@ -254,11 +255,12 @@ def links_of(frame: int, flow: Sequence[FlowField], size: Size) -> Iterator[Link
 
 def _link(frame: int, distance: int, vectors: np.ndarray, confidence: UInt8[np.ndarray, "h0 w0"], size: Size) -> Link:
     field_size = (vectors.shape[1], vectors.shape[0])
-    vectors, sureness = vectors.astype(np.float32), confidence.astype(np.float32) / 255
+    sureness = confidence.astype(np.float32) / 255
     if field_size != size:
-        vectors = rescale_positions(cv2.resize(vectors, size), field_size, size)
+        vectors = rescale_positions(cv2.resize(vectors.astype(np.float32), size), field_size, size)
         sureness = cv2.resize(sureness, size)
-    x, y = cv2.split(pixel_centres(size) - 0.5 + vectors)
+    x = np.arange(size[0], dtype=np.float32) + vectors[..., 0]
+    y = np.arange(size[1], dtype=np.float32)[:, None] + vectors[..., 1]
     return Link(frame, distance, x, y, sureness)
 
 
@@ -279,18 +281,43 @@ def complete_masks(masks: Masks, flow: Sequence[FlowField]) -> Masks:
     for frame in np.flatnonzero(~given.all(0)):
         order = np.argsort(~given[:, frame], kind="stable")  # what is filled gives way to what is given
         coverage[order, frame] = _without_overlaps(coverage[order, frame])
-    for i, known in enumerate(given):
-        for frame in range(len(known)):
-            if known[frame]:
-                agreement = 1 - _ramp(_disagreement(coverage[i], known, frame, flow), 0.15, 0.4)
-                sureness = masks.trust[i, frame] * agreement
+    small = _at_flow_size(coverage, flow)
+
+    def set_trust(frame: int) -> None:
+        doubts = _disagreement(small, given, frame, flow)
+        for i, known in enumerate(given[:, frame]):
+            if known:
+                doubt = cv2.resize(doubts[i], coverage.shape[:1:-1])
+                sureness = masks.trust[i, frame] * (1 - _ramp(doubt, 0.15, 0.4))
             else:
                 decided = np.abs(coverage[i, frame] / np.float32(127.5) - 1)
-                sureness = 128 * _ramp(decided, 0.5, 0.9) * known.any()
+                sureness = 128 * _ramp(decided, 0.5, 0.9) * given[i].any()
             from_outline = _ramp(_outline_distance(coverage[i, frame]), 1.0, 3.0)
-            floor = OUTLINE_TRUST if known[frame] else 0.0
+            floor = OUTLINE_TRUST if known else 0.0
             trust[i, frame] = np.round(sureness * (floor + (1 - floor) * from_outline))
+
+    for _ in in_threads(set_trust, range(coverage.shape[1])):
+        pass
     return Masks(masks.names, coverage, trust)
+
+
+def _at_flow_size(
+    coverage: UInt8[np.ndarray, "objects t h w"], flow: Sequence[FlowField]
+) -> UInt8[np.ndarray, "objects t _ _"]:
+    """Masks as small as the flow, where it is smaller."""
+    objects, frames, height, width = coverage.shape
+    size = min((field.size for field in flow), default=(width, height))
+    if size >= (width, height):
+        return coverage
+    small = np.empty((objects, frames, size[1], size[0]), np.uint8)
+
+    def shrink(frame: int) -> None:
+        for i in range(objects):
+            small[i, frame] = _resize(coverage[i, frame], size)
+
+    for _ in in_threads(shrink, range(frames)):
+        pass
+    return small
 
 
 def _ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -310,25 +337,34 @@ def _fill_missing(mask: UInt8[np.ndarray, "t h w"], known: Bool[np.ndarray, " t"
     if not known.any():
         return
     away = np.abs(np.arange(len(known))[:, None] - np.flatnonzero(known)).min(1)
-    for frame in np.argsort(away, kind="stable")[known.sum() :]:
-        total, weights = np.zeros(mask.shape[1:], np.float32), np.zeros(mask.shape[1:], np.float32)
-        for link in links_of(int(frame), flow, (mask.shape[2], mask.shape[1])):
-            if away[link.frame] < away[frame]:
-                weight = (link.confidence + 0.02) / (link.distance * (1 + away[link.frame]))
-                total += weight * link.bring(mask[link.frame])
-                weights += weight
-        mask[frame] = np.round(total / np.maximum(weights, 1e-6))
+    for distance in range(1, away.max() + 1):
+
+        def fill(frame: int, distance: int = distance) -> None:
+            total, weights = np.zeros(mask.shape[1:], np.float32), np.zeros(mask.shape[1:], np.float32)
+            for link in links_of(frame, flow, (mask.shape[2], mask.shape[1])):
+                if away[link.frame] < distance:
+                    weight = (link.confidence + 0.02) / (link.distance * (1 + away[link.frame]))
+                    total += weight * link.bring(mask[link.frame])
+                    weights += weight
+            mask[frame] = np.round(total / np.maximum(weights, 1e-6))
+
+        for _ in in_threads(fill, np.flatnonzero(away == distance).tolist()):
+            pass
 
 
 def _disagreement(
-    mask: UInt8[np.ndarray, "t h w"], known: Bool[np.ndarray, " t"], frame: int, flow: Sequence[FlowField]
-) -> Float32[np.ndarray, "h w"]:
+    masks: UInt8[np.ndarray, "objects t h w"],
+    known: Bool[np.ndarray, "objects t"],
+    frame: int,
+    flow: Sequence[FlowField],
+) -> Float32[np.ndarray, "objects h w"]:
     """How far other frames' known masks, brought here, differ from it in the mean: 0…1; 0 where flow is unsure."""
-    total = np.zeros(mask.shape[1:], np.float32)
-    weights = np.full(mask.shape[1:], 0.3, np.float32)  # one uncertain neighbour alone cannot take trust away
-    for link in links_of(frame, flow, (mask.shape[2], mask.shape[1])):
-        if known[link.frame]:
-            weight = link.confidence**2 / link.distance
-            total += weight * (link.bring(mask[link.frame]).astype(np.float32) - mask[frame])
-            weights += weight
+    objects, _, height, width = masks.shape
+    total = np.zeros((objects, height, width), np.float32)
+    weights = np.full_like(total, 0.3)  # one uncertain neighbour alone cannot take trust away
+    for link in links_of(frame, flow, (width, height)):
+        weight = link.confidence**2 / link.distance
+        for i in np.flatnonzero(known[:, link.frame]):
+            total[i] += weight * (link.bring(masks[i, link.frame]).astype(np.float32) - masks[i, frame])
+            weights[i] += weight
     return np.abs(total) / (255 * weights)

@@ -9,6 +9,7 @@ be least for a motion that shrinks everything.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import cv2
@@ -17,12 +18,15 @@ from jaxtyping import Bool, Float, Float64, Int, UInt8
 
 from layerloom.clip import FlowField, Masks, layer_coverage
 from layerloom.conventions import rescale_positions, transform_points
+from layerloom.parallel import in_threads
 
 SAMPLES = 300
 """Flow vectors per pair of frames, direction and layer."""
 FEWEST_SAMPLES = 12
 """A pair of frames with fewer says nothing about a layer."""
 ROUNDS = 8
+LINKS_AT_ONCE = 32
+"""For each thread: little enough for its cache."""
 AFFINE = 6
 HOMOGRAPHY = 8
 INDEPENDENT_PIXELS = 16
@@ -45,6 +49,15 @@ class _Links:
     start: Float64[np.ndarray, "links samples 2"]
     end: Float64[np.ndarray, "links samples 2"]
     weight: Float64[np.ndarray, "links samples"]
+
+    def part(self, begin: int, end: int) -> "_Links":
+        return _Links(
+            self.first[begin:end],
+            self.last[begin:end],
+            self.start[begin:end],
+            self.end[begin:end],
+            self.weight[begin:end],
+        )
 
 
 def estimate_motion(flow: Sequence[FlowField], masks: Masks) -> Float64[np.ndarray, "layers t 3 3"]:
@@ -114,7 +127,9 @@ def _sample_links(flow: Sequence[FlowField], coverage: UInt8[np.ndarray, "t h w"
 def _at_size(coverage: UInt8[np.ndarray, "t h w"], field: FlowField) -> Bool[np.ndarray, "t _ _"]:
     """What a layer surely covers, at the flow's size."""
     if field.size != (coverage.shape[2], coverage.shape[1]):
-        coverage = np.stack([cv2.resize(image, field.size, interpolation=cv2.INTER_AREA) for image in coverage])
+        coverage = np.stack(
+            list(in_threads(partial(cv2.resize, dsize=field.size, interpolation=cv2.INTER_AREA), coverage))
+        )
     return coverage > 127
 
 
@@ -147,7 +162,7 @@ def _follow(
 
 def _reference_frame(coverage: UInt8[np.ndarray, "t h w"], shown: Int[np.ndarray, " shown"]) -> int:
     """The middlemost of the frames that show at least 0.6 of the layer's largest area."""
-    area = coverage[shown].astype(np.float32).sum((1, 2))
+    area = np.array([coverage[t].sum(dtype=np.int64) for t in shown])
     good = shown[area >= 0.6 * area.max()]
     return int(good[np.argmin(np.abs(good - (len(coverage) - 1) / 2))])
 
@@ -156,14 +171,10 @@ def _normalisation(coverage: UInt8[np.ndarray, "t h w"]) -> Matrices:
     """Per frame: the layer's centre to the origin; one scale for all frames, which makes its typical radius 1."""
     frames = len(coverage)
     centres, radii = np.full((frames, 2), np.nan), np.full(frames, np.nan)
-    for t, image in enumerate(coverage):
-        mass = image.sum(0, dtype=np.float64), image.sum(1, dtype=np.float64)
-        if mass[0].sum() > 0:
-            means = [np.average(np.arange(len(m)) + 0.5, weights=m) for m in mass]
-            spread = [
-                np.average((np.arange(len(m)) + 0.5 - c) ** 2, weights=m) for m, c in zip(mass, means, strict=True)
-            ]
-            centres[t], radii[t] = means, np.sqrt(sum(spread))
+    for t, moments in enumerate(in_threads(cv2.moments, coverage)):
+        if (mass := moments["m00"]) > 0:
+            centres[t] = moments["m10"] / mass + 0.5, moments["m01"] / mass + 0.5
+            radii[t] = np.sqrt((moments["mu20"] + moments["mu02"]) / mass)
     seen = np.flatnonzero(np.isfinite(radii))
     scale = 1.0 / max(float(np.median(radii[seen])), 2.0)
     matrices = np.zeros((frames, 3, 3))
@@ -233,21 +244,32 @@ def _refine(
     """
     place = np.zeros(len(motion), int)
     place[shown] = np.arange(len(shown))
+    parts = [links.part(begin, begin + LINKS_AT_ONCE) for begin in range(0, len(links.first), LINKS_AT_ONCE)]
     for _ in range(ROUNDS):
-        jacobian, error = _linearise(motion, links.first, links.last, links.start, links.end, freedom)
-        distance = np.linalg.norm(error, axis=-1)
-        weight = links.weight * _robust_weight(distance, links.weight, pixel)
-        stiff_jacobian, stiff_error = _stiffness(motion, links, freedom)
-        stiff = np.repeat((pixel / (USUAL_TURN * np.abs(links.last - links.first)))[:, None] ** 2, 4, axis=1)
-        jacobian, error = np.concatenate([jacobian, stiff_jacobian], 1), np.concatenate([error, stiff_error], 1)
-        weight = np.concatenate([weight, stiff], 1)
-        update = _solve(
-            jacobian, error, weight, place[links.first], place[links.last], int(place[reference]), len(shown)
-        )
+        equations = in_threads(partial(_normal_equations, motion, freedom=freedom, pixel=pixel), parts)
+        normal, gradient = (np.concatenate(part) for part in zip(*equations, strict=True))
+        update = _solve(normal, gradient, place[links.first], place[links.last], int(place[reference]), len(shown))
         motion = motion.copy()
         motion[shown] = (np.eye(3) + update) @ motion[shown]
         motion /= motion[:, 2:, 2:]
     return motion
+
+
+def _normal_equations(
+    motion: Matrices, links: _Links, freedom: int, pixel: float
+) -> tuple[Float64[np.ndarray, "links freedom freedom"], Float64[np.ndarray, "links freedom"]]:
+    """Per link JᵀWJ and JᵀW·error, with respect to Δ_first − Δ_last."""
+    jacobian, error = _linearise(motion, links.first, links.last, links.start, links.end, freedom)
+    distance = np.linalg.norm(error, axis=-1)
+    weight = links.weight * _robust_weight(distance, links.weight, pixel)
+    stiff_jacobian, stiff_error = _stiffness(motion, links, freedom)
+    stiff = np.repeat((pixel / (USUAL_TURN * np.abs(links.last - links.first)))[:, None] ** 2, 4, axis=1)
+    jacobian, error = np.concatenate([jacobian, stiff_jacobian], 1), np.concatenate([error, stiff_error], 1)
+    weight = np.concatenate([weight, stiff], 1)
+    flat = jacobian.reshape(len(error), -1, freedom)
+    weighted = flat * np.repeat(weight, 2, axis=1)[..., None]
+    gradient = weighted.transpose(0, 2, 1) @ error.reshape(len(error), -1, 1)
+    return weighted.transpose(0, 2, 1) @ flat, gradient[..., 0]
 
 
 def _linearise(
@@ -290,9 +312,8 @@ def _robust_weight(
 
 
 def _solve(
-    jacobian: Float64[np.ndarray, "links n 2 freedom"],
-    error: Float64[np.ndarray, "links n 2"],
-    weight: Float64[np.ndarray, "links n"],
+    normal: Float64[np.ndarray, "links freedom freedom"],
+    gradient: Float64[np.ndarray, "links freedom"],
     first: Int[np.ndarray, " links"],
     last: Int[np.ndarray, " links"],
     reference: int,
@@ -302,11 +323,7 @@ def _solve(
 
     Links reach a limited number of frames, so in blocks of that many the normal equations are block-tridiagonal.
     """
-    links, _, _, freedom = jacobian.shape
-    flat = jacobian.reshape(links, -1, freedom)
-    weighted = flat * np.repeat(weight, 2, axis=1)[..., None]
-    normal = weighted.transpose(0, 2, 1) @ flat
-    gradient = np.einsum("kni,kn->ki", weighted, error.reshape(links, -1))
+    freedom = normal.shape[-1]
     low, high = np.minimum(first, last), np.maximum(first, last)
     size = int((high - low).max())
     blocks = -(-frames // size)
