@@ -16,6 +16,7 @@ from jaxtyping import Float32, Float64, Int32, UInt8
 
 from layerloom.clip import FlowField, Masks
 from layerloom.conventions import Size, fit_long_edge, pixel_centres, rescale_positions, transform_points
+from layerloom.parallel import in_threads
 from layerloom.prepare.masks import Link, complete_masks, links_of
 
 WORK_LONG_EDGE = 320
@@ -44,7 +45,7 @@ def discover_masks(frames: UInt8[np.ndarray, "t h w 3"], flow: Sequence[FlowFiel
     """
     size = (frames.shape[2], frames.shape[1])
     work_size = fit_long_edge(size, WORK_LONG_EDGE)
-    small = np.stack([cv2.resize(frame, work_size, interpolation=cv2.INTER_AREA) for frame in frames])
+    small = _shrunk(frames, work_size)
     flow = [_resized(field, work_size) for field in flow]
     evidence = _share_in_time(_motion_evidence(small, flow), flow)
     likelihood = _object_likelihood(small, evidence, flow)
@@ -59,26 +60,31 @@ def discover_masks(frames: UInt8[np.ndarray, "t h w 3"], flow: Sequence[FlowFiel
 
 def _resized(field: FlowField, size: Size) -> FlowField:
     def vectors(fields: np.ndarray) -> np.ndarray:
-        images = [cv2.resize(image.astype(np.float32), size, interpolation=cv2.INTER_AREA) for image in fields]
-        return rescale_positions(np.stack(images), field.size, size).astype(np.float16)
-
-    def sureness(images: np.ndarray) -> np.ndarray:
-        return np.stack([cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in images])
+        return rescale_positions(_shrunk(fields, size), field.size, size).astype(np.float16)
 
     return FlowField(
         field.step,
         vectors(field.forward),
         vectors(field.backward),
-        sureness(field.forward_confidence),
-        sureness(field.backward_confidence),
+        _shrunk(field.forward_confidence, size),
+        _shrunk(field.backward_confidence, size),
     )
+
+
+def _shrunk(images: np.ndarray, size: Size) -> np.ndarray:
+    def shrink(image: np.ndarray) -> np.ndarray:
+        if image.dtype == np.float16:  # which OpenCV cannot resize
+            image = image.astype(np.float32)
+        return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+    return np.stack(list(in_threads(shrink, images)))
 
 
 def _motion_evidence(small: Video, flow: Sequence[FlowField]) -> Maps:
     """How surely each pixel moves against the camera: 0…1, the mean over all frames the flow connects it with."""
     blurred = [cv2.GaussianBlur(frame.astype(np.float32), (0, 0), 1.0) for frame in small]
-    evidence = np.zeros(small.shape[:3], np.float32)
-    for frame in range(len(small)):
+
+    def evidence(frame: int) -> Map:
         total = np.zeros(small.shape[1:3], np.float32)
         weights = np.full(small.shape[1:3], 1e-3, np.float32)
         for link in links_of(frame, flow, (small.shape[2], small.shape[1])):
@@ -89,8 +95,9 @@ def _motion_evidence(small: Video, flow: Sequence[FlowField]) -> Maps:
                 # Where the picture contradicts nothing although the flow does, it says little: a flat inside, perhaps.
                 says = 0.15 + 0.85 * np.maximum(contradicted, 1 - moves)
                 weights += reach * (link.confidence + 0.2) * says
-        evidence[frame] = total / weights
-    return evidence
+        return total / weights
+
+    return np.stack(list(in_threads(evidence, range(len(small)))))
 
 
 def _camera_motion(link: Link) -> Float64[np.ndarray, "3 3"] | None:
@@ -117,8 +124,7 @@ def _against_camera(
     x, y = cv2.split(transform_points(camera.astype(np.float32), pixel_centres((width, height)) - 0.5))
     residual = np.hypot(link.x - x, link.y - y)
     by_camera = Link(link.frame, link.distance, x, y, link.confidence)
-    camera_error = np.abs(by_camera.bring(there) - here).max(-1)
-    flow_error = np.abs(link.bring(there) - here).max(-1)
+    camera_error, flow_error = (_largest_difference(way.bring(there), here) for way in (by_camera, link))
     seen = (link.confidence > CERTAINTY) & (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
     if not seen.any():
         return np.zeros_like(residual), np.zeros_like(residual)
@@ -128,18 +134,25 @@ def _against_camera(
     return 1 - np.exp(-((residual / usual_residual) ** 2)), 1 - np.exp(-((contradiction / usual_error) ** 2))
 
 
+def _largest_difference(one: Float32[np.ndarray, "h w 3"], other: Float32[np.ndarray, "h w 3"]) -> Map:
+    """Of the three channels'."""
+    red, green, blue = cv2.split(cv2.absdiff(one, other))
+    return cv2.max(cv2.max(red, green), blue)
+
+
 def _share_in_time(maps: Maps, flow: Sequence[FlowField]) -> Maps:
     """The mean of each map and those of frames up to 4 away, brought here along the flow."""
-    shared = np.empty_like(maps)
-    for frame in range(len(maps)):
+
+    def share(frame: int) -> Map:
         total, weights = maps[frame].copy(), np.ones(maps.shape[1:], np.float32)
         for link in links_of(frame, flow, (maps.shape[2], maps.shape[1])):
             if link.distance <= 4:
                 weight = link.confidence * np.float32(link.distance**-0.5)
                 total += weight * link.bring(maps[link.frame])
                 weights += weight
-        shared[frame] = total / weights
-    return shared
+        return total / weights
+
+    return np.stack(list(in_threads(share, range(len(maps)))))
 
 
 def _object_likelihood(small: Video, evidence: Maps, flow: Sequence[FlowField]) -> Maps:
@@ -253,7 +266,8 @@ def _overlapping(a: Int32[np.ndarray, "h w"], b: Int32[np.ndarray, "h w"]) -> li
 
 def _cut_out(small: Video, mask: Maps, flow: Sequence[FlowField]) -> Maps:
     """Move each frame's outline to the image's edges within a narrow band, then settle it with its neighbours."""
-    return _share_in_time(np.stack([_snap(image, m > 0.5) for image, m in zip(small, mask, strict=True)]), flow)
+    frames = zip(small, mask > 0.5, strict=True)
+    return _share_in_time(np.stack(list(in_threads(lambda frame: _snap(*frame), frames))), flow)
 
 
 def _snap(image: UInt8[np.ndarray, "h w 3"], mask: np.ndarray, band: int = 3) -> Map:
