@@ -13,9 +13,9 @@ from layerloom.synthetic import make_clip
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "layerloom"
 
 ORDER_ON_THE_PAGE = """
-errors conventions clip
+errors conventions clip parallel
 media.images media.colour media.container media.reading media.sound media.writing media
-synthetic progress parallel
+synthetic progress
 prepare.raft prepare.flow prepare.masks prepare.discover prepare.motion prepare
 kernels.reference kernels.cpu kernels.hashgrid kernels.mlp kernels.tiles kernels.mapping kernels.objective
 kernels.consistency kernels.adam kernels.dispatch kernels

@@ -22,6 +22,7 @@ from layerloom.errors import UserError
 from layerloom.media.colour import MATRICES, QUALITY, UNSPECIFIED_MATRIX, Colour, usual_colour, white_table
 from layerloom.media.container import decoded_frames, first_frame, open_container, video_stream
 from layerloom.media.images import IMAGE_SUFFIXES, at_depth, image_header, read_image
+from layerloom.parallel import in_threads
 
 IMAGE_FOLDER_FPS = Fraction(24)
 """Images carry no time; a folder of them plays at this rate."""
@@ -133,7 +134,7 @@ def _natural_order(file: Path) -> tuple[list[tuple[int, str]], str]:
 @functools.lru_cache(maxsize=16)
 def _probe_folder(folder: Path, stamped: tuple[tuple[Path, int, int], ...]) -> MediaInfo:
     files = [file for file, _, _ in stamped]
-    headers = [image_header(file) for file in files]
+    headers = list(in_threads(image_header, files))
     for file, (size, _) in zip(files, headers, strict=True):
         if size != headers[0][0]:
             raise _other_size(file, size, files[0], headers[0][0])
@@ -323,13 +324,16 @@ def _resize(image: Num[np.ndarray, "h w 3"], size: Size) -> Num[np.ndarray, "H W
 
 def _read_images(info: MediaInfo, start: int, stop: int) -> Iterator[Num[np.ndarray, "h w 3"]]:
     files = _images_in(info.path)
-    for file in files[start:stop]:
+
+    def read(file: Path) -> Num[np.ndarray, "h w 3"]:
         image = read_image(file)
         if (image.shape[1], image.shape[0]) != info.size:
             raise _other_size(file, (image.shape[1], image.shape[0]), files[0], info.size)
         if image.shape[2] < 3:
             raise UserError(f"{file}: {image.shape[2]} channels; frames need R, G and B")
-        yield at_depth(image[..., :3], info.bit_depth)
+        return at_depth(image[..., :3], info.bit_depth)
+
+    return in_threads(read, files[start:stop])
 
 
 def _read_video(path: Path, start: int, stop: int) -> Iterator[Num[np.ndarray, "h w 3"]]:

@@ -1,7 +1,7 @@
 """Masks a user gives: read them, fill missing frames along the flow, and say how far each pixel can be trusted."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from PIL import Image
 from layerloom.clip import FlowField, Masks, check_layer_names
 from layerloom.conventions import Size, rescale_positions
 from layerloom.errors import UserError
-from layerloom.parallel import in_threads
+from layerloom.parallel import do_in_threads, in_threads
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 OUTLINE_TRUST = 0.25  # of a given mask along its outline: it may become soft there, but not wander off
@@ -44,7 +44,7 @@ def load_masks(directory: str | Path, frames: range, size: Size, source_frames: 
         raise UserError(
             f"{directory}: masks are numbered {first} to {last}, but the frames used are {frames[0]} to {frames[-1]}"
         )
-    mask_size = _common_size(path for files in used.values() for path in files.values())
+    mask_size = _common_size([path for files in used.values() for path in files.values()])
     _check_aspect(directory, mask_size, size)
     if _is_indexed(used):
         return _load_indexed(directory, used[""], len(frames), size)
@@ -115,24 +115,22 @@ def _span(numbered: Mapping[str, Mapping[int, Path]]) -> tuple[int, int]:
     return min(numbers), max(numbers)
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path, header_only: bool = False) -> Image.Image:
     try:
         with Image.open(path) as image:
-            image.load()
+            if not header_only:
+                image.load()
             return image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: not a readable image ({error})") from error
 
 
-def _common_size(paths: Iterable[Path]) -> Size:
-    first_path, first_size = None, (0, 0)
-    for path in paths:
-        image_size = _open(path).size
-        if first_path is None:
-            first_path, first_size = path, image_size
-        elif image_size != first_size:
-            raise UserError(f"{path}: {_times(image_size)}, but {first_path.name} is {_times(first_size)}")
-    return first_size
+def _common_size(paths: Sequence[Path]) -> Size:
+    sizes = [_open(path, header_only=True).size for path in paths]
+    for path, size in zip(paths, sizes, strict=True):
+        if size != sizes[0]:
+            raise UserError(f"{path}: {_times(size)}, but {paths[0].name} is {_times(sizes[0])}")
+    return sizes[0]
 
 
 def _times(size: Size) -> str:
@@ -149,7 +147,8 @@ def _check_aspect(directory: Path, mask_size: Size, size: Size) -> None:
 
 
 def _is_indexed(used: Mapping[str, Mapping[int, Path]]) -> bool:
-    return "" in used and any(_has_colour_palette(_open(path)) for path in used[""].values())
+    palettes = [path for path in used.get("", {}).values() if _open(path, header_only=True).mode == "P"]
+    return any(_has_colour_palette(_open(path)) for path in palettes)
 
 
 def _has_colour_palette(image: Image.Image) -> bool:
@@ -161,15 +160,18 @@ def _has_colour_palette(image: Image.Image) -> bool:
 
 
 def _load_indexed(directory: Path, files: Mapping[int, Path], frames: int, size: Size) -> Masks:
-    indices = sorted({int(i) for path in files.values() for i in np.unique(_read_indices(path))} - {0, VOID_INDEX})
+    images = dict(zip(files, in_threads(_read_indices, files.values()), strict=True))
+    indices = sorted(set().union(*in_threads(_values, images.values())) - {0, VOID_INDEX})
     if not indices:
         raise UserError(f"{directory}: all masks are empty")
     masks = _missing_masks(tuple(f"object{index}" for index in indices), frames, size)
-    for frame, path in files.items():
-        image = _read_indices(path)
+
+    def store(frame: int) -> None:
         for i, index in enumerate(indices):
-            masks.coverage[i, frame] = _resize((image == index).astype(np.uint8) * 255, size)
-        masks.trust[:, frame] = 255 - _resize((image == VOID_INDEX).astype(np.uint8) * 255, size)
+            masks.coverage[i, frame] = _resize((images[frame] == index).astype(np.uint8) * 255, size)
+        masks.trust[:, frame] = 255 - _resize((images[frame] == VOID_INDEX).astype(np.uint8) * 255, size)
+
+    do_in_threads(store, images)
     return masks
 
 
@@ -180,11 +182,16 @@ def _read_indices(path: Path) -> UInt8[np.ndarray, "h w"]:
     return np.asarray(image)
 
 
+def _values(image: UInt8[np.ndarray, "h w"]) -> set[int]:
+    return set(np.flatnonzero(np.bincount(image.ravel())).tolist())
+
+
 def _load_grey(directory: Path, objects: Mapping[str, Mapping[int, Path]], frames: int, size: Size) -> Masks:
     masks = _missing_masks(tuple(objects), frames, size)
     for i, (name, files) in enumerate(objects.items()):
-        for frame, path in files.items():
-            masks.coverage[i, frame] = _resize(_read_grey(path), size)
+        read = in_threads(lambda path: _resize(_read_grey(path), size), files.values())
+        for frame, mask in zip(files, read, strict=True):
+            masks.coverage[i, frame] = mask
             masks.trust[i, frame] = 255
         brightest = int(masks.coverage[i].max())
         if brightest == 0:
@@ -296,8 +303,7 @@ def complete_masks(masks: Masks, flow: Sequence[FlowField]) -> Masks:
             floor = OUTLINE_TRUST if known else 0.0
             trust[i, frame] = np.round(sureness * (floor + (1 - floor) * from_outline))
 
-    for _ in in_threads(set_trust, range(coverage.shape[1])):
-        pass
+    do_in_threads(set_trust, range(coverage.shape[1]))
     return Masks(masks.names, coverage, trust)
 
 
@@ -315,8 +321,7 @@ def _at_flow_size(
         for i in range(objects):
             small[i, frame] = _resize(coverage[i, frame], size)
 
-    for _ in in_threads(shrink, range(frames)):
-        pass
+    do_in_threads(shrink, range(frames))
     return small
 
 
@@ -348,8 +353,7 @@ def _fill_missing(mask: UInt8[np.ndarray, "t h w"], known: Bool[np.ndarray, " t"
                     weights += weight
             mask[frame] = np.round(total / np.maximum(weights, 1e-6))
 
-        for _ in in_threads(fill, np.flatnonzero(away == distance).tolist()):
-            pass
+        do_in_threads(fill, np.flatnonzero(away == distance).tolist())
 
 
 def _disagreement(
