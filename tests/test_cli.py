@@ -501,7 +501,7 @@ def test_from_a_video_file_to_an_edited_one(run: Run, few_steps: None, footage: 
     assert outcome.code == 0, outcome.err
     assert outcome.err == ""
     stages = [entry.get("stage") for entry in outcome.objects if entry["event"] == "progress"]
-    assert list(dict.fromkeys(stages)) == ["read", "flow", "masks", "motion", "train", "bake"]
+    assert list(dict.fromkeys(stages)) == ["start", "read", "flow", "masks", "motion", "train", "bake", "store"]
     assert outcome.objects[-1]["event"] == "result" and outcome.objects[-1]["project"] == str(loom)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.loom"]
 
@@ -602,7 +602,8 @@ def test_an_interrupted_run_is_taken_up_again(footage: Path, tmp_path: Path) -> 
     first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert first.stdout is not None and first.stderr is not None
     for line in first.stdout:
-        if json.loads(line).get("stage") == "train":
+        report = json.loads(line)
+        if report.get("stage") == "train" and report["done"] > 0:
             first.send_signal(signal.SIGINT)
             break
     first.stdout.read()

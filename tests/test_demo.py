@@ -73,7 +73,7 @@ def test_the_overview_shows_edits(made: Demo) -> None:
 
 def test_it_shows_signs_of_life(made: Demo, reports: list[Report]) -> None:
     stages = list(dict.fromkeys(report.stage for report in reports))
-    assert stages == ["read", "flow", "masks", "motion", "train", "bake", "export", "render", "measure"]
+    assert stages == ["read", "flow", "masks", "motion", "train", "bake", "store", "export", "render", "measure"]
     assert all(0 <= report.done <= 1 for report in reports)
 
 

@@ -31,6 +31,7 @@ from layerloom.edits import (
     edits_from_json,
 )
 from layerloom.errors import UserError
+from layerloom.progress import Report
 from layerloom.project import Project
 
 # Commands import what they need when they run, so that those without learning start without PyTorch.
@@ -82,34 +83,36 @@ def decompose(
         resume: Go on from where an interrupted run of the same command stopped.
         json: One JSON object a line instead of progress bars.
     """
-    from layerloom import pipeline
+    with Console(json) as console:
+        console.report(Report("start", 0.0))  # PyTorch takes seconds to load
+        from layerloom import pipeline
 
-    pipeline.check_new_project(out, resume)
-    chosen = pipeline.choose_device(device)
-    with Console(json) as console, _offering_to_resume(out):
-        clip = pipeline.prepare(
-            footage,
-            masks=masks,
-            frames=_range(frames),
-            long_edge=_long_edge(long_edge, pipeline.default_long_edge(quality, chosen)),
-            flow=flow if flow in ("dis", "raft") else Path(flow),
-            flow_weights=flow_weights,
-            device=chosen,
-            on_report=console.report,
-        )
-        provenance = {"masks": None if masks is None else str(masks.resolve()), "flow": flow}
-        project = pipeline.decompose(
-            clip,
-            out,
-            quality=quality,
-            device=chosen,
-            seed=seed,
-            resume=resume,
-            provenance=provenance,
-            on_report=console.report,
-        )
-        psnr = project.figures["psnr"]
-        console.result(f"{out}: {psnr:.2f} dB", {"project": str(out), "psnr": psnr})
+        pipeline.check_new_project(out, resume)
+        chosen = pipeline.choose_device(device)
+        with _offering_to_resume(out):
+            clip = pipeline.prepare(
+                footage,
+                masks=masks,
+                frames=_range(frames),
+                long_edge=_long_edge(long_edge, pipeline.default_long_edge(quality, chosen)),
+                flow=flow if flow in ("dis", "raft") else Path(flow),
+                flow_weights=flow_weights,
+                device=chosen,
+                on_report=console.report,
+            )
+            provenance = {"masks": None if masks is None else str(masks.resolve()), "flow": flow}
+            project = pipeline.decompose(
+                clip,
+                out,
+                quality=quality,
+                device=chosen,
+                seed=seed,
+                resume=resume,
+                provenance=provenance,
+                on_report=console.report,
+            )
+            psnr = project.figures["psnr"]
+            console.result(f"{out}: {psnr:.2f} dB", {"project": str(out), "psnr": psnr})
 
 
 def info(project: ProjectFolder, json: Switch = False) -> None:

@@ -4,10 +4,11 @@ import json
 import os
 import platform
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from layerloom.conventions import Size, fit_long_edge
 from layerloom.errors import UserError
 from layerloom.kernels.dispatch import kernel_report
 from layerloom.prepare.discover import discover_masks
-from layerloom.prepare.flow import compute_flow
+from layerloom.prepare.flow import COMPUTE_LONG_EDGE, compute_flow
 from layerloom.prepare.masks import complete_masks, load_masks
 from layerloom.prepare.motion import estimate_motion
 from layerloom.progress import OnReport, Report
@@ -66,11 +67,13 @@ def prepare(
     `masks` as `load_masks` takes them; None finds moving objects. `frames` = (first, end), half-open, of the source.
     `flow` is "dis", "raft" (with `flow_weights`) or a folder of flow files. UserError for input that will not do.
     """
+    on_report(Report("read", 0.0))
+    _wake(device)
     info = media.probe(footage)
     media.check_several_frames(info)
     used = _frame_range(info, frames)
     size = fit_long_edge(info.size, long_edge)
-    _check_memory(len(used), size, info.path)
+    _check_memory(len(used), size, device, info.path)
     images = _read_frames(info.path, used, size, on_report)
     start = info.timestamps[used.start]
     source = SourceReference(
@@ -124,6 +127,7 @@ def decompose(
     key = _resume_key(clip, settings)
     if resume and (partial / "settings.json").read_text(encoding="utf-8") != key:
         raise UserError(f"{partial}: was begun with other footage or settings; repeat those, or start without --resume")
+    on_report(Report("train", 0.0))
     started = time.perf_counter()
     trainer = Trainer(clip, settings, device)
     if resume:
@@ -138,6 +142,8 @@ def decompose(
     except KeyboardInterrupt:
         _store_checkpoint(trainer, partial, key)
         raise
+    baked = time.perf_counter()
+    on_report(Report("store", 0.0))
     weights = {name: value.cpu().numpy() for name, value in trainer.field.state_dict().items()}
     project = Project.create(
         out,
@@ -151,11 +157,12 @@ def decompose(
             "psnr": float(np.mean(psnr)),
             "psnr_per_frame": psnr,
             "train_seconds": trained - started,
-            "bake_seconds": time.perf_counter() - trained,
+            "bake_seconds": baked - trained,
             "history": [asdict(progress) for progress in trainer.history],
         },
     )
     shutil.rmtree(partial, ignore_errors=True)
+    on_report(Report("store", 1.0))
     return project
 
 
@@ -244,10 +251,22 @@ def _source_frames(clip: Clip) -> Iterator[np.ndarray]:
     return media.read_frames(clip.source.path, first, first + clip.source.frames)
 
 
-def _check_memory(frames: int, size: Size, path: Path) -> None:
-    """Frames, masks, alphas, flow both ways over four steps, and a GiB for the layers' grids with Adam's moments."""
-    pixels = frames * size[0] * size[1]
-    needed = pixels * (3 + 6 + 8 * 5) + 2**30
+def _wake(device: torch.device) -> None:
+    """A GPU takes a second or more to be ready; meanwhile frames are read."""
+    if device.type == "cuda":
+        threading.Thread(target=torch.zeros, args=(1,), kwargs={"device": device}).start()
+
+
+def _check_memory(frames: int, size: Size, device: torch.device, path: Path) -> None:
+    """Raise UserError where the host has not the memory for a clip of two objects; see docs/commands.md.
+
+    Bytes a pixel and frame: 3 of the frames; of each object given mask, trust, their completed versions and where
+    alpha starts, 5; coverage of all layers and their trust, 4. And flow with confidence, 5 bytes both ways over four
+    steps, at its own size; a CPU learns from a copy of it. And a GiB for PyTorch and the layers' grids.
+    """
+    flow_size = fit_long_edge(size, COMPUTE_LONG_EDGE)
+    flow_bytes = 5 * 2 * len(FLOW_STEPS) * frames * flow_size[0] * flow_size[1]
+    needed = frames * size[0] * size[1] * (3 + 2 * 5 + 4) + flow_bytes * (2 if device.type == "cpu" else 1) + 2**30
     available = psutil.virtual_memory().available
     if needed > available:
         raise UserError(
@@ -275,9 +294,17 @@ def _check_disk(clip: Clip, out: Path) -> None:
 def _provenance(device: torch.device) -> dict[str, Any]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
-        "layerloom": version("layerloom"),
+        "layerloom": _version(),
         "torch": torch.__version__,
         "device": name,
         "kernels": kernel_report(),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def _version() -> str:
+    """Run from its source without having been installed, the package has no version."""
+    try:
+        return version("layerloom")
+    except PackageNotFoundError:
+        return "source"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from layerloom.clip import Clip, Masks, layer_coverage
 from layerloom.conventions import rescale_positions
+from layerloom.parallel import do_in_threads
 from layerloom.train.config import TILE
 
 SUPPORT_MARGIN_PIXELS = 12
@@ -46,7 +47,9 @@ def alpha_start(masks: Masks) -> UInt8[np.ndarray, "objects t h w"]:
     Behind an object in front, where a mask cannot know, the visible part is continued smoothly.
     """
     codes = np.zeros_like(masks.coverage)
-    for index, t in np.ndindex(*masks.coverage.shape[:2]):
+
+    def encode(place: tuple[int, int]) -> None:
+        index, t = place
         mask = masks.coverage[index, t] / np.float32(255)
         trust = masks.trust[index, t] / np.float32(255)
         hidden = np.minimum(masks.coverage[:index, t].sum(0, dtype=np.float32) / 255, 1)
@@ -57,6 +60,8 @@ def alpha_start(masks: Masks) -> UInt8[np.ndarray, "objects t h w"]:
         odds = (2 * cv2.GaussianBlur(mask, (0, 0), 0.7) - 1) * (0.3 + 0.7 * trust)
         support = _support(masks.coverage[index, t], masks.trust[index, t]) | (hidden > 0) & (mask > 0.1)
         codes[index, t] = np.where(support, np.clip(np.rint(128 + 127 * odds), 1, 255), 0)
+
+    do_in_threads(encode, np.ndindex(*masks.coverage.shape[:2]))
     return codes
 
 
@@ -188,10 +193,13 @@ def _tiles_with_objects(
     width, height = size
     rows, columns = -(-height // TILE), -(-width // TILE)
     touched = np.zeros((frames, rows, columns), bool)
-    for t in range(frames):
+
+    def mark(t: int) -> None:
         any_support = np.asarray((support[:, t] > 0).any(0), np.uint8)
         reached = cv2.dilate(any_support, np.ones((2 * TILE + 1, 2 * TILE + 1), np.uint8))
         padded = np.zeros((rows * TILE, columns * TILE), bool)
         padded[:height, :width] = reached > 0
         touched[t] = padded.reshape(rows, TILE, columns, TILE).any((1, 3))
+
+    do_in_threads(mark, range(frames))
     return touched
