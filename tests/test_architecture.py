@@ -22,7 +22,7 @@ kernels.consistency kernels.adam kernels.dispatch kernels
 model.encoding model.canvas model.layers model
 train.config train.sampling train.losses train.optimiser train.fused train.trainer train
 layer_files project bake pipeline
-edits mattes documents patches staging
+shot_edits edits mattes documents patches staging
 rendering.scene rendering.definition rendering.cpu rendering render
 trackers scripts layer_videos export
 tracks measures evaluate truth report
@@ -35,6 +35,7 @@ LEARNING_HALF = ("prepare", "kernels", "model", "train", "bake", "pipeline")
 EDITING_HALF = (
     "layer_files",
     "project",
+    "shot_edits",
     "edits",
     "mattes",
     "documents",

@@ -19,10 +19,36 @@ from layerloom.edits import (
     parse_colour,
 )
 from layerloom.errors import UserError
+from layerloom.shot_edits import (
+    CameraEdit,
+    CropEdit,
+    DuplicateEdit,
+    ExtendEdit,
+    FreezeEdit,
+    Keyframe,
+    MoveEdit,
+    ReverseEdit,
+    SpeedEdit,
+    StabilizeEdit,
+    UnseenEdit,
+)
 
 names = st.text("abcdefghij-_.0123456789", min_size=1)
 files = names.map(Path)
+frames, numbers, positive = st.integers(0, 10**6), st.floats(-1e6, 1e6), st.floats(0.01, 100)
+places = (names, numbers, numbers, positive, numbers)
+keyframes = st.lists(st.builds(Keyframe, frames, numbers, numbers, positive, numbers), unique_by=lambda key: key.frame)
 any_edit = st.one_of(
+    st.builds(MoveEdit, *places),
+    st.builds(DuplicateEdit, *places),
+    st.builds(FreezeEdit, names, frames),
+    st.builds(ReverseEdit, names),
+    st.builds(SpeedEdit, positive),
+    st.builds(StabilizeEdit, names, st.floats(0, 1)),
+    st.builds(CameraEdit, keyframes.map(lambda keys: tuple(sorted(keys, key=lambda key: key.frame))), frames),
+    st.builds(ExtendEdit, *[st.integers(0, 16384)] * 4),
+    st.builds(CropEdit),
+    st.builds(UnseenEdit, st.sampled_from(["transparent", "#00ff00"])),
     st.builds(TextureEdit, names, files),
     st.builds(OverlayEdit, names, files),
     st.builds(PaintEdit, st.integers(0, 10**6), files),
@@ -32,6 +58,8 @@ any_edit = st.one_of(
 )
 
 
+# The checks of types while tests run draw random numbers of their own.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 @given(st.lists(any_edit))
 def test_json_gives_the_same_edits_back(edits: list[Edit]) -> None:
     assert edits_from_json(edits_to_json(edits)) == tuple(edits)
@@ -56,6 +84,22 @@ def test_relative_files_count_from_the_folder_of_the_edits_file() -> None:
         ({"kind": "background"}, "either file or colour"),
         ({"kind": "background", "colour": "red"}, "write it as #rrggbb"),
         ("hide", "'kind' must be one of"),
+        ({"kind": "crop", "zoom": 2}, "a 'crop' edit has its kind and nothing else"),
+        ({"kind": "move"}, "a 'move' edit has layer, if wanted down, right, rotation_degrees, scale, and nothing else"),
+        ({"kind": "move", "layer": "dog", "right": "3"}, "'right' must be a number"),
+        ({"kind": "move", "layer": "dog", "scale": 0}, "edit 1: scale 0: allowed are 0.01 to 100"),
+        ({"kind": "move", "layer": "dog", "right": float("nan")}, "right nan: allowed are"),
+        ({"kind": "speed", "factor": -1}, "factor -1: allowed are 0.01 to 100"),
+        ({"kind": "stabilize", "layer": "dog", "strength": 2}, "strength 2: allowed are 0 to 1"),
+        ({"kind": "camera"}, "neither keyframes nor a frame to lock to"),
+        ({"kind": "camera", "keyframes": 3}, "'keyframes' must be a list"),
+        ({"kind": "camera", "lock": "first"}, "'lock' must be a whole number or null"),
+        ({"kind": "camera", "keyframes": [{"frame": 4}, {"frame": 4}]}, "frames 4, 4; each must come after the last"),
+        ({"kind": "camera", "keyframes": [{"x": 4}]}, "edit 1, keyframe 1: a keyframe has frame, if wanted rotation"),
+        ({"kind": "camera", "keyframes": [7]}, "edit 1, keyframe 1: must be an object"),
+        ({"kind": "camera", "keyframes": [{"frame": 0, "zoom": 0}]}, "keyframe 1: zoom 0: allowed are"),
+        ({"kind": "extend", "left": -1, "top": 0, "right": 0, "bottom": 0}, "left -1: allowed are 0 to 16384"),
+        ({"kind": "unseen", "content": "red"}, "allowed are transparent and a colour"),
     ],
 )
 def test_a_wrong_edit_is_named(edit: object, message: str) -> None:

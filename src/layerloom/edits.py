@@ -5,11 +5,25 @@ Files hold straight alpha. Edits stack in the order given; hiding layers and rep
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from layerloom.errors import UserError
+from layerloom.shot_edits import (
+    CameraEdit,
+    CropEdit,
+    DuplicateEdit,
+    ExtendEdit,
+    FreezeEdit,
+    Keyframe,
+    MoveEdit,
+    ReverseEdit,
+    ShotEdit,
+    SpeedEdit,
+    StabilizeEdit,
+    UnseenEdit,
+)
 
 FORMAT = "layerloom-edits"
 VERSION = 1
@@ -57,7 +71,8 @@ class BackgroundEdit:
             parse_colour(self.content)
 
 
-Edit = TextureEdit | OverlayEdit | PaintEdit | HideEdit | BackgroundEdit
+LookEdit = TextureEdit | OverlayEdit | PaintEdit | HideEdit | BackgroundEdit
+Edit = LookEdit | ShotEdit
 
 _KINDS: dict[str, type[Edit]] = {
     "texture": TextureEdit,
@@ -65,6 +80,16 @@ _KINDS: dict[str, type[Edit]] = {
     "paint": PaintEdit,
     "hide": HideEdit,
     "background": BackgroundEdit,
+    "move": MoveEdit,
+    "duplicate": DuplicateEdit,
+    "freeze": FreezeEdit,
+    "reverse": ReverseEdit,
+    "speed": SpeedEdit,
+    "stabilize": StabilizeEdit,
+    "camera": CameraEdit,
+    "extend": ExtendEdit,
+    "crop": CropEdit,
+    "unseen": UnseenEdit,
 }
 
 
@@ -101,34 +126,69 @@ def edits_from_json(text: str, folder: Path | None = None) -> tuple[Edit, ...]:
     return tuple(_edit_from_json(number, entry, folder or Path()) for number, entry in enumerate(entries, 1))
 
 
-def _values(edit: Edit) -> dict[str, Any]:
-    """An edit's fields. A path is marked by its key, so that a picture is never taken for a colour."""
-    if isinstance(edit, BackgroundEdit):
-        return {"colour": edit.content} if isinstance(edit.content, str) else {"file": str(edit.content)}
-    values = {field.name: getattr(edit, field.name) for field in fields(edit)}
-    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+def _values(value: Any) -> Any:
+    """A value's fields as JSON has them. A background's path is marked by its key: it is never taken for a colour."""
+    if isinstance(value, BackgroundEdit):
+        return {"colour": value.content} if isinstance(value.content, str) else {"file": str(value.content)}
+    if is_dataclass(value):
+        return {field.name: _values(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple):
+        return [_values(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _edit_from_json(number: int, entry: Any, folder: Path) -> Edit:
     if not isinstance(entry, dict) or entry.get("kind") not in _KINDS:
         raise UserError(f"edit {number}: 'kind' must be one of {', '.join(_KINDS)}")
-    values = {str(name): value for name, value in entry.items() if name != "kind"}
-    for name, value in values.items():
-        wanted = int if name == "frame" else str
-        if type(value) is not wanted:
-            raise UserError(f"edit {number}: '{name}' must be {'a whole number' if wanted is int else 'text'}")
-    if "file" in values:
-        values["file"] = folder / values["file"]
     kind = _KINDS[entry["kind"]]
+    values = {str(name): value for name, value in entry.items() if name != "kind"}
+    where = f"edit {number}"
     if kind is BackgroundEdit:
-        return BackgroundEdit(_only_value(number, values))
-    expected = {field.name for field in fields(kind)}
-    if values.keys() != expected:
-        raise UserError(f"edit {number}: a '{entry['kind']}' edit has {', '.join(sorted(expected))} and nothing else")
-    return kind(**values)
+        return BackgroundEdit(_only_value(where, values, folder))
+    return _read_fields(kind, where, f"a '{entry['kind']}' edit", values, folder)
 
 
-def _only_value(number: int, values: dict[str, Any]) -> Path | str:
+def _read_fields(kind: type[Any], where: str, what: str, values: dict[str, Any], folder: Path) -> Any:
+    """A dataclass from its fields as JSON has them. UserError for a name, a type or a value that is not allowed."""
+    names = {field.name for field in fields(kind)}
+    required = {field.name for field in fields(kind) if field.default is MISSING}
+    if not required <= values.keys() <= names:
+        raise UserError(f"{where}: {what} has {_listed(required, names - required)} and nothing else")
+    types = get_type_hints(kind)
+    read = {name: _read_value(types[name], where, name, value, folder) for name, value in values.items()}
+    try:
+        return kind(**read)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _listed(required: set[str], optional: set[str]) -> str:
+    wanted = [f"if wanted {', '.join(sorted(optional))},"] if optional else []
+    return ", ".join([*sorted(required), *wanted]) or "its kind"
+
+
+def _read_value(wanted: Any, where: str, name: str, value: Any, folder: Path) -> Any:
+    if wanted == tuple[Keyframe, ...] and isinstance(value, list):
+        return tuple(_read_keyframe(f"{where}, keyframe {number}", entry) for number, entry in enumerate(value, 1))
+    allowed = {type(None): "null", int: "a whole number", float: "a number", str: "text", Path: "text"}
+    types = get_args(wanted) or (wanted,)
+    if type(value) in types:
+        return value
+    if float in types and type(value) is int:
+        return float(value)
+    if Path in types and type(value) is str:
+        return folder / value
+    raise UserError(f"{where}: '{name}' must be {' or '.join(allowed.get(kind, 'a list') for kind in types)}")
+
+
+def _read_keyframe(where: str, entry: Any) -> Keyframe:
+    if not isinstance(entry, dict):
+        raise UserError(f'{where}: must be an object such as {{"frame": 0, "x": 40}}')
+    return _read_fields(Keyframe, where, "a keyframe", {str(name): value for name, value in entry.items()}, Path())
+
+
+def _only_value(where: str, values: dict[str, Any], folder: Path) -> Path | str:
     if len(values) != 1 or not values.keys() <= {"file", "colour"}:
-        raise UserError(f"edit {number}: a 'background' edit has either file or colour")
-    return next(iter(values.values()))
+        raise UserError(f"{where}: a 'background' edit has either file or colour")
+    name, value = next(iter(values.items()))
+    return _read_value(Path if name == "file" else str, where, name, value, folder)
