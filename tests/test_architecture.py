@@ -22,9 +22,9 @@ kernels.consistency kernels.adam kernels.dispatch kernels
 model.encoding model.canvas model.layers model
 train.config train.sampling train.losses train.optimiser train.fused train.trainer train
 layer_files project bake pipeline
-shot_edits edits mattes documents patches staging
+canvas_edits shot_edits edits staging mattes trackers documents blending films placing patches
 rendering.scene rendering.definition rendering.cpu rendering render
-trackers scripts layer_videos export
+scripts layer_videos export
 tracks measures evaluate truth report
 demo console cli
 """
@@ -35,10 +35,14 @@ LEARNING_HALF = ("prepare", "kernels", "model", "train", "bake", "pipeline")
 EDITING_HALF = (
     "layer_files",
     "project",
+    "canvas_edits",
     "shot_edits",
     "edits",
     "mattes",
     "documents",
+    "blending",
+    "films",
+    "placing",
     "patches",
     "staging",
     "rendering",

@@ -2,22 +2,24 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerloom.edits import (
-    BackgroundEdit,
-    Edit,
-    HideEdit,
+from layerloom.canvas_edits import (
+    Blend,
+    Ends,
     OverlayEdit,
     PaintEdit,
+    PlaceEdit,
+    Placement,
+    TextEdit,
     TextureEdit,
-    edits_from_json,
-    edits_to_json,
     parse_colour,
 )
+from layerloom.edits import BackgroundEdit, Edit, HideEdit, edits_from_json, edits_to_json
 from layerloom.errors import UserError
 from layerloom.shot_edits import (
     CameraEdit,
@@ -38,6 +40,11 @@ files = names.map(Path)
 frames, numbers, positive = st.integers(0, 10**6), st.floats(-1e6, 1e6), st.floats(0.01, 100)
 places = (names, numbers, numbers, positive, numbers)
 keyframes = st.lists(st.builds(Keyframe, frames, numbers, numbers, positive, numbers), unique_by=lambda key: key.frame)
+blends, ends = st.sampled_from(get_args(Blend)), st.sampled_from(get_args(Ends))
+placements = st.one_of(
+    st.builds(Placement, numbers, numbers, st.none() | frames, st.none() | positive, numbers, rigid=st.booleans()),
+    st.builds(Placement, frame=st.none() | frames, corners=st.tuples(*[st.tuples(numbers, numbers)] * 4)),
+)
 any_edit = st.one_of(
     st.builds(MoveEdit, *places),
     st.builds(DuplicateEdit, *places),
@@ -50,8 +57,10 @@ any_edit = st.one_of(
     st.builds(CropEdit),
     st.builds(UnseenEdit, st.sampled_from(["transparent", "#00ff00"])),
     st.builds(TextureEdit, names, files),
-    st.builds(OverlayEdit, names, files),
-    st.builds(PaintEdit, st.integers(0, 10**6), files),
+    st.builds(OverlayEdit, names, files, blends, ends),
+    st.builds(PaintEdit, st.integers(0, 10**6), files, blends),
+    st.builds(PlaceEdit, names, files, placements, blends, ends),
+    st.builds(TextEdit, names, names, placements, st.just("#ff8000"), st.none() | files, blends),
     st.builds(HideEdit, names),
     st.builds(BackgroundEdit, files),
     st.builds(BackgroundEdit, st.from_regex(r"#[0-9a-f]{6}", fullmatch=True)),
@@ -75,12 +84,37 @@ def test_relative_files_count_from_the_folder_of_the_edits_file() -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        ({"kind": "sparkle"}, "'kind' must be one of texture, overlay, paint, hide, background"),
+        ({"kind": "sparkle"}, "'kind' must be one of texture, overlay, paint, place, text, hide, background"),
         ({"kind": "hide"}, "a 'hide' edit has layer and nothing else"),
         ({"kind": "hide", "layer": "dog", "file": "x"}, "a 'hide' edit has layer and nothing else"),
         ({"kind": "hide", "layer": 3}, "'layer' must be text"),
         ({"kind": "paint", "frame": "3", "file": "x"}, "'frame' must be a whole number"),
         ({"kind": "paint", "frame": True, "file": "x"}, "'frame' must be a whole number"),
+        (
+            {"kind": "overlay", "layer": "dog", "file": "x", "blend": "burn"},
+            "edit 1: 'blend' must be one of normal, multiply, screen, add",
+        ),
+        ({"kind": "overlay", "layer": "dog", "file": "x", "ends": "stop"}, "'ends' must be one of loop, hold"),
+        ({"kind": "overlay", "layer": "dog", "file": "x", "blend": 1}, "'blend' must be one of"),
+        ({"kind": "text", "layer": "dog", "text": " ", "place": {"x": 1, "y": 2}}, "a text without a letter"),
+        ({"kind": "text", "layer": "dog", "text": "a", "place": 3}, "'place' must be an object"),
+        (
+            {"kind": "text", "layer": "dog", "text": "a", "place": {"x": 1}},
+            "place: a place has either x and y",
+        ),
+        (
+            {"kind": "text", "layer": "dog", "text": "a", "place": {"x": 1, "y": 2, "rigid": 1}},
+            "'rigid' must be true or false",
+        ),
+        (
+            {"kind": "place", "layer": "dog", "file": "x", "place": {"corners": [[0, 0], [1, 0], [1, 1]]}},
+            "a place with corners has four",
+        ),
+        (
+            {"kind": "place", "layer": "dog", "file": "x", "place": {"corners": [[0, 0], [1, 0], [1, 1], [0]]}},
+            r"a corner is a list \[x, y\] of two numbers",
+        ),
+        ({"kind": "place", "layer": "dog", "file": "x", "place": {"x": 1, "y": 2, "height": 0}}, "height 0: allowed"),
         ({"kind": "background"}, "either file or colour"),
         ({"kind": "background", "colour": "red"}, "write it as #rrggbb"),
         ("hide", "'kind' must be one of"),

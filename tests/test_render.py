@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from truth_project import make_truth_project
 
 from layerloom import media
-from layerloom.edits import BackgroundEdit, Edit, HideEdit, OverlayEdit, PaintEdit, TextureEdit
+from layerloom.canvas_edits import Blend, OverlayEdit, PaintEdit, TextureEdit
+from layerloom.edits import BackgroundEdit, Edit, HideEdit
 from layerloom.errors import UserError
 from layerloom.patches import canvas_patches
 from layerloom.project import Project
@@ -139,6 +141,70 @@ def test_a_half_transparent_overlay_mixes_source_and_colour(
     assert np.abs(media.to_float(edited[0]) - np.clip(expected, 0, 1))[alone].max() < 1 / 255
 
 
+def blended(colour: np.ndarray, laid_on: np.ndarray, blend: str) -> np.ndarray:
+    """B(X, F) as paint programs define it."""
+    return {
+        "normal": laid_on + 0 * colour,
+        "multiply": colour * laid_on,
+        "screen": 1 - (1 - colour) * (1 - laid_on),
+        "add": colour + laid_on,
+    }[blend]
+
+
+@pytest.mark.parametrize("blend", get_args(Blend))
+def test_a_blend_acts_on_the_texture_and_on_what_no_layer_explains(
+    unexplained: tuple[Project, np.ndarray], tmp_path: Path, blend: Blend
+) -> None:
+    project, source = unexplained
+    overlay = canvas_image(project, 1)
+    overlay[:] = (200, 100, 50, 128)
+    edited = run(project, [OverlayEdit("background", save(tmp_path / "o.png", overlay), blend)])
+    laid_on, opacity = np.array([200, 100, 50], np.float32) / 255, np.float32(128 / 255)
+    alone = project.own_alpha(0, 0) == 0
+    light = project.lighting(1, 0)
+    colour = media.to_float(source[0]) / light
+    expected = light * (colour + opacity * (blended(colour, laid_on, blend) - colour))
+    assert np.abs(media.to_float(edited[0]) - np.clip(expected, 0, 1))[alone].max() < 1 / 255
+
+
+@pytest.mark.parametrize("blend", get_args(Blend))
+def test_painting_in_a_blend_is_the_same_in_every_light(
+    project: Project, clip: SyntheticClip, tmp_path: Path, blend: Blend
+) -> None:
+    paint = np.zeros((136, 240, 4), np.uint8)
+    paint[20:110, 30:200] = (150, 90, 60, 160)
+    edited = run(project, [PaintEdit(2, save(tmp_path / "p.png", paint), blend)])
+    laid_on, opacity = np.array([150, 90, 60], np.float32) / 255, np.float32(160 / 255)
+    source = media.to_float(clip.frames)
+    painted = source[2] + opacity * (blended(source[2], laid_on, blend) - source[2])
+    inside = paint[..., 3] > 0
+    np.testing.assert_allclose(media.to_float(edited[2])[inside], np.clip(painted, 0, 1)[inside], atol=0.51 / 255)
+    uv = clip.uv[1, 0]
+    xy = clip.find_uv(1, uv.reshape(-1, 2), 2).reshape(uv.shape)
+    sure = ((xy > (36, 26)) & (xy < (194, 104))).all(-1) & (clip.alpha[1, 0] == 1)
+    there = cv2.remap(clip.alpha[1, 2], *cv2.split(xy.astype(np.float32) - 0.5), cv2.INTER_LINEAR)
+    sure &= cv2.erode((there > 0.99).astype(np.uint8), np.ones((5, 5))) > 0
+    assert sure.sum() > 1000
+    light = clip.lighting[1, 0]
+    other_light = clip.scene.lighting(1, xy, 2 / (FRAMES - 1))
+    # In the light of the painted frame, then in that of this one.
+    colour = source[0] / light * other_light
+    expected = (colour + opacity * (blended(colour, laid_on, blend) - colour)) / other_light * light
+    assert psnr(edited[0][sure], np.clip(expected, 0, 1).astype(np.float32)[sure]) > 40
+
+
+def test_blends_stack_in_their_order(project: Project, tmp_path: Path) -> None:
+    """Ink that covers, then a multiplied one: as multiplying what the first gave."""
+    height, width = project.layers[1].canvas[::-1]
+    images = [np.full((height, width, 4), colour, np.uint8) for colour in ((200, 100, 50, 255), (128, 255, 64, 255))]
+    first, second = (save(tmp_path / f"{number}.png", image) for number, image in enumerate(images))
+    both = [OverlayEdit("background", first), OverlayEdit("background", second, "multiply")]
+    edited = media.to_float(run(project, both)[0])
+    alone = project.own_alpha(0, 0) == 0
+    expected = project.lighting(1, 0) * np.array([200 * 128, 100 * 255, 50 * 64], np.float32) / 255**2
+    assert np.abs(edited - np.clip(expected, 0, 1))[alone].max() < 1 / 255
+
+
 def test_an_overlay_of_another_size_is_scaled(project: Project, tmp_path: Path) -> None:
     overlay = canvas_image(project, 0)
     height, width = overlay.shape[:2]
@@ -193,7 +259,8 @@ def test_paint_ends_within_its_patch(project: Project, clip: SyntheticClip, tmp_
         image[height // 2 : height // 2 + 5 + corner, width // 2 : width // 2 + 5 + corner] = 255
         media.write_image(tmp_path / f"{corner}.png", image)
         edit = PaintEdit(1, tmp_path / f"{corner}.png")
-        for patch in canvas_patches(project, [edit], []):
+        for patches in canvas_patches(project, [edit], []):
+            patch = None if patches is None else patches.at(0.0)
             if patch is not None:
                 border = [patch.opacity[0], patch.opacity[-1], patch.opacity[:, 0], patch.opacity[:, -1]]
                 assert max(side.max() for side in border) == 0

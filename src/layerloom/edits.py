@@ -7,8 +7,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from layerloom.canvas_edits import (
+    CanvasEdit,
+    OverlayEdit,
+    PaintEdit,
+    PlaceEdit,
+    Placement,
+    TextEdit,
+    TextureEdit,
+    parse_colour,
+)
 from layerloom.errors import UserError
 from layerloom.shot_edits import (
     CameraEdit,
@@ -30,30 +40,6 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class TextureEdit:
-    """An edited copy of the layer's exported texture; any size of its shape. It acts where it differs."""
-
-    layer: str
-    file: Path
-
-
-@dataclass(frozen=True)
-class OverlayEdit:
-    """An RGBA image laid over the layer's canvas; any size of the canvas' shape."""
-
-    layer: str
-    file: Path
-
-
-@dataclass(frozen=True)
-class PaintEdit:
-    """An RGBA image of frame size, painted on what is seen in that frame (the source's frames, from 0)."""
-
-    frame: int
-    file: Path
-
-
-@dataclass(frozen=True)
 class HideEdit:
     """The layer is taken away; what lies behind it shows. Without the background there is black."""
 
@@ -71,13 +57,15 @@ class BackgroundEdit:
             parse_colour(self.content)
 
 
-LookEdit = TextureEdit | OverlayEdit | PaintEdit | HideEdit | BackgroundEdit
+LookEdit = CanvasEdit | HideEdit | BackgroundEdit
 Edit = LookEdit | ShotEdit
 
 _KINDS: dict[str, type[Edit]] = {
     "texture": TextureEdit,
     "overlay": OverlayEdit,
     "paint": PaintEdit,
+    "place": PlaceEdit,
+    "text": TextEdit,
     "hide": HideEdit,
     "background": BackgroundEdit,
     "move": MoveEdit,
@@ -91,16 +79,6 @@ _KINDS: dict[str, type[Edit]] = {
     "crop": CropEdit,
     "unseen": UnseenEdit,
 }
-
-
-def parse_colour(text: str) -> tuple[float, float, float]:
-    """`#rrggbb` to red, green, blue in [0, 1]."""
-    digits = text.removeprefix("#")
-    try:
-        red, green, blue = bytes.fromhex(digits) if len(digits) == 6 else b""
-    except ValueError:
-        raise UserError(f"colour '{text}': write it as #rrggbb, such as #3366cc") from None
-    return red / 255, green / 255, blue / 255
 
 
 def edits_to_json(edits: Sequence[Edit]) -> str:
@@ -170,7 +148,21 @@ def _listed(required: set[str], optional: set[str]) -> str:
 def _read_value(wanted: Any, where: str, name: str, value: Any, folder: Path) -> Any:
     if wanted == tuple[Keyframe, ...] and isinstance(value, list):
         return tuple(_read_keyframe(f"{where}, keyframe {number}", entry) for number, entry in enumerate(value, 1))
-    allowed = {type(None): "null", int: "a whole number", float: "a number", str: "text", Path: "text"}
+    if get_origin(wanted) is Literal:
+        return read_choice(get_args(wanted), f"{where}: '{name}'", value)
+    if wanted is Placement and isinstance(value, dict):
+        return _read_fields(Placement, f"{where}, place", "a place", _named(value), folder)
+    if name == "corners" and isinstance(value, list):
+        return tuple(_read_point(where, point) for point in value)
+    allowed = {
+        type(None): "null",
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        Path: "text",
+        bool: "true or false",
+        Placement: "an object",
+    }
     types = get_args(wanted) or (wanted,)
     if type(value) in types:
         return value
@@ -181,10 +173,27 @@ def _read_value(wanted: Any, where: str, name: str, value: Any, folder: Path) ->
     raise UserError(f"{where}: '{name}' must be {' or '.join(allowed.get(kind, 'a list') for kind in types)}")
 
 
+def read_choice(allowed: Sequence[str], what: str, value: object) -> Any:
+    """The value if it is one of the allowed words; else UserError."""
+    if value not in allowed:
+        raise UserError(f"{what} must be one of {', '.join(allowed)}")
+    return value
+
+
+def _read_point(where: str, point: Any) -> tuple[float, float]:
+    if not isinstance(point, list) or len(point) != 2 or not all(type(side) in (int, float) for side in point):
+        raise UserError(f"{where}: a corner is a list [x, y] of two numbers")
+    return float(point[0]), float(point[1])
+
+
+def _named(entry: dict[Any, Any]) -> dict[str, Any]:
+    return {str(name): value for name, value in entry.items()}
+
+
 def _read_keyframe(where: str, entry: Any) -> Keyframe:
     if not isinstance(entry, dict):
         raise UserError(f'{where}: must be an object such as {{"frame": 0, "x": 40}}')
-    return _read_fields(Keyframe, where, "a keyframe", {str(name): value for name, value in entry.items()}, Path())
+    return _read_fields(Keyframe, where, "a keyframe", _named(entry), Path())
 
 
 def _only_value(where: str, values: dict[str, Any], folder: Path) -> Path | str:

@@ -1,11 +1,11 @@
 """Edits turned into patches: what happens to a layer's canvas, in its own coordinates, for every frame at once.
 
-An edit of opacity a changes a texture T into E = T + change. Laying an image F over it gives change = a (F − T); an
-edited texture gives change = F − T wherever they differ. A second patch of opacity b lies over the first:
-change' = (1 − b) change + its own, a' = 1 − (1 − a)(1 − b).
+An edit of opacity a changes a texture T into E = T + change. An ink laid over it (see `blending`) gives
+change = added − taken T and a = taken; an edited texture gives change = F − T wherever they differ. A second patch of
+opacity b lies over the first: change' = (1 − b) change + its own, a' = 1 − (1 − a)(1 − b).
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,12 +16,16 @@ from jaxtyping import Bool, Float, Float32
 from PIL import Image
 
 from layerloom import media
+from layerloom.blending import Ink, look_up_ink, make_ink, read_ink, resize, resize_ink
+from layerloom.canvas_edits import CanvasEdit, OverlayEdit, PaintEdit, PlaceEdit, TextEdit, TextureEdit
 from layerloom.conventions import Size, pixel_centres
 from layerloom.documents import read_picture
-from layerloom.edits import OverlayEdit, PaintEdit, TextureEdit
 from layerloom.errors import UserError
+from layerloom.films import Film, is_film
 from layerloom.mattes import reveal, stream_mattes
+from layerloom.placing import Spot, draw_words
 from layerloom.project import Layer, Project, Window
+from layerloom.staging import neighbours
 
 TOLERANCE = {np.dtype(np.uint8): 1.01 / 255, np.dtype(np.uint16): 4.01 / 65535, np.dtype(np.float32): 1 / 1000}
 """A texture file's deviation from the export that saving it again can cause, by the file's depth."""
@@ -36,33 +40,58 @@ MARGIN = 2
 """Texels around an edit that belong to its window, so that interpolation has faded to zero at its border."""
 DARKEST_LIGHT = 1e-3
 
-CanvasEdit = TextureEdit | OverlayEdit | PaintEdit
-
 
 @dataclass(frozen=True)
 class Patch:
-    """Change and opacity on a part of a layer's canvas. `left`, `top`: texels of its corner."""
+    """Change and opacity on a part of a layer's canvas. `left`, `top`: texels of its corner.
+
+    opacity: one for all colours (c = 1), or one for each (c = 3).
+    """
 
     left: int
     top: int
     change: Float32[np.ndarray, "h w 3"]
-    opacity: Float32[np.ndarray, "h w"]
+    opacity: Float32[np.ndarray, "h w c"]
 
 
-def canvas_patches(project: Project, edits: Sequence[CanvasEdit], hidden: Collection[int] = ()) -> list[Patch | None]:
-    """For each layer all edits of its canvas in one patch, the first edit lowest; None where they change nothing.
+MovingPatch = Callable[[float], Patch | None]
+"""The patch of a time, in the project's frames."""
+
+
+@dataclass(frozen=True)
+class LayerPatches:
+    """All edits of one layer's canvas, the first lowest."""
+
+    parts: tuple[Patch | MovingPatch, ...]
+
+    def at(self, time: float) -> Patch | None:
+        """All in one patch at a time in the project's frames; None where they change nothing."""
+        parts = (part if isinstance(part, Patch) else part(time) for part in self.parts)
+        patches = [patch for patch in parts if patch is not None]
+        return _stack(patches) if patches else None
+
+
+def canvas_patches(
+    project: Project, edits: Sequence[CanvasEdit], hidden: Collection[int] = ()
+) -> list[LayerPatches | None]:
+    """What edits do to the canvas of each layer, the first edit lowest; None where no edit reaches it.
 
     hidden: layers that are taken away, so that paint goes to what is seen behind them.
     """
-    patches: list[list[Patch]] = [[] for _ in project.layers]
+    parts: list[list[Patch | MovingPatch]] = [[] for _ in project.layers]
     for edit in edits:
-        for layer, patch in _edit_patches(project, edit, hidden):
-            if patch is not None:
-                patches[layer].append(patch)
-    return [_stack(layer_patches) if layer_patches else None for layer_patches in patches]
+        for layer, part in _edit_parts(project, edit, hidden):
+            below = parts[layer][-1] if parts[layer] else None
+            if isinstance(part, Patch) and isinstance(below, Patch):
+                parts[layer][-1] = _stack([below, part])
+            elif part is not None:
+                parts[layer].append(part)
+    return [LayerPatches(tuple(layer_parts)) if layer_parts else None for layer_parts in parts]
 
 
-def _edit_patches(project: Project, edit: CanvasEdit, hidden: Collection[int]) -> Iterator[tuple[int, Patch | None]]:
+def _edit_parts(
+    project: Project, edit: CanvasEdit, hidden: Collection[int]
+) -> Iterator[tuple[int, Patch | MovingPatch | None]]:
     """The layers that one edit reaches, and what it does to them."""
     if isinstance(edit, PaintEdit):
         paint = load_paint(project, edit)
@@ -71,37 +100,37 @@ def _edit_patches(project: Project, edit: CanvasEdit, hidden: Collection[int]) -
         for layer in range(len(project.layers)):
             reached = paint * _reached(shares, layer)[..., None]
             yield layer, _paint_patch(project, layer, frame, reached)
+        return
+    layer = project.layer_index(edit.layer)
+    if isinstance(edit, TextureEdit):
+        yield layer, _texture_patch(project.layers[layer], edit.file)
+    elif isinstance(edit, OverlayEdit):
+        yield layer, _overlay_part(project, layer, edit)
+    elif isinstance(edit, TextEdit):
+        picture, spot = draw_words(project, layer, edit)
+        ink = resize_ink(make_ink(picture, edit.blend), spot.size)
+        yield layer, _placed(project, layer, spot, lambda time: ink, moves=False)
     else:
-        layer = project.layer_index(edit.layer)
-        make = _texture_patch if isinstance(edit, TextureEdit) else _overlay_patch
-        yield layer, make(project.layers[layer], edit.file)
+        yield layer, _place_part(project, layer, edit)
 
 
-def load_paint(project: Project, edit: PaintEdit) -> Float32[np.ndarray, "h w 4"]:
-    """The painting, colour premultiplied by alpha. UserError if it is not RGBA of frame size."""
-    paint = read_picture(edit.file)
+def load_paint(project: Project, edit: PaintEdit) -> Ink:
+    """The painting's ink. UserError if it is not RGBA of frame size."""
+    paint = read_ink(edit.file, edit.blend)
     width, height = project.source.size
     if (paint.shape[1], paint.shape[0]) != (width, height):
         raise UserError(
             f"{edit.file}: {paint.shape[1]} x {paint.shape[0]} pixels; paint must have the frame's {width} x {height}"
         )
-    return _premultiplied(paint, edit.file)
-
-
-def resize(image: Float32[np.ndarray, "..."], size: Size) -> Float32[np.ndarray, "..."]:
-    """Area average where it shrinks, cubic where it grows."""
-    shrinks = size[0] < image.shape[1]
-    if (image.shape[1], image.shape[0]) == size:
-        return image
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return paint
 
 
 def _texture_patch(layer: Layer, path: Path) -> Patch | None:
     file = read_picture(path)
     if file.shape[2] < 3:
         raise UserError(f"{path}: {file.shape[2]} channels; a texture has RGB or RGBA")
-    _check_shape(layer, path, file, "an edited texture")
     size: Size = (file.shape[1], file.shape[0])
+    _check_shape(layer, path, size, "an edited texture")
     colour = media.to_float(file[..., :3])
     # Exports at 8 bit and at the file's depth are compared, so rounding alone is no edit. Some programs drop the
     # colour of transparent texels: these are left as they were.
@@ -128,7 +157,7 @@ def _texture_patch(layer: Layer, path: Path) -> Patch | None:
     if window is None:
         return None
     change = edited[window][..., None] * (colour[window] - layer.texture[window][..., :3])
-    return Patch(window[1].start, window[0].start, change, opacity[window])
+    return Patch(window[1].start, window[0].start, change, opacity[window][..., None])
 
 
 def _resampled_bounds(
@@ -163,9 +192,9 @@ def _pillow_resize(
     return np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize(size, resampling))
 
 
-def _check_shape(layer: Layer, path: Path, file: np.ndarray, what: str) -> None:
-    """UserError unless the file has the canvas' shape; its sides may be rounded."""
-    (width, height), (file_width, file_height) = layer.canvas, file.shape[1::-1]
+def _check_shape(layer: Layer, path: Path, size: Size, what: str) -> None:
+    """UserError unless a file's size has the canvas' shape; its sides may be rounded."""
+    (width, height), (file_width, file_height) = layer.canvas, size
     if abs(file_width * height - file_height * width) > max(width, height, file_width, file_height):
         raise UserError(
             f"{path}: {file_width} x {file_height} pixels; {what} of layer '{layer.name}'"
@@ -173,19 +202,59 @@ def _check_shape(layer: Layer, path: Path, file: np.ndarray, what: str) -> None:
         )
 
 
-def _overlay_patch(layer: Layer, path: Path) -> Patch | None:
-    file = read_picture(path)
-    _check_shape(layer, path, file, "an overlay")
-    paint = _premultiplied(file, path)
-    scaled = resize(paint, layer.canvas)
-    # Cubic interpolation overshoots beside hard edges: an opacity above one is one, its colour scaled back with it.
-    return _paint_over(layer, 0, 0, scaled / np.maximum(scaled[..., 3:], 1))
+def _overlay_part(project: Project, layer: int, edit: OverlayEdit) -> Patch | MovingPatch | None:
+    stored = project.layers[layer]
+    size, ink, moves = _content(project, edit)
+    _check_shape(stored, edit.file, size, "an overlay")
+
+    def patch(time: float) -> Patch | None:
+        return _lay_over(stored, 0, 0, resize_ink(ink(time), stored.canvas))
+
+    return patch if moves else patch(0.0)
 
 
-def _paint_patch(project: Project, layer: int, frame: int, paint: Float32[np.ndarray, "h w 4"]) -> Patch | None:
+def _place_part(project: Project, layer: int, edit: PlaceEdit) -> Patch | MovingPatch | None:
+    size, ink, moves = _content(project, edit)
+    scale = 1.0 if edit.place.height is None else edit.place.height / size[1]
+    spot = Spot(project, layer, edit.place, size, scale)
+    return _placed(project, layer, spot, lambda time: resize_ink(ink(time), spot.size), moves)
+
+
+def _placed(
+    project: Project, layer: int, spot: Spot, ink: Callable[[float], Ink], moves: bool
+) -> Patch | MovingPatch | None:
+    """What is placed on a spot. moves: whether the ink is another one at other times."""
+    fixed = None if spot.moves else spot.look_ups(0.0)
+
+    def patch(time: float) -> Patch | None:
+        look_ups = spot.look_ups(time) if spot.moves else fixed
+        if look_ups is None:
+            return None
+        return _lay_over(project.layers[layer], look_ups.left, look_ups.top, look_ups.draw(ink(time)))
+
+    return patch if moves or spot.moves else patch(0.0)
+
+
+def _content(project: Project, edit: OverlayEdit | PlaceEdit) -> tuple[Size, Callable[[float], Ink], bool]:
+    """Size and ink, by time, of what an edit's file shows, and whether it moves."""
+    if is_film(edit.file):
+        film = Film(edit.file, edit.ends)
+        return film.size, lambda time: make_ink(film.at(_seconds(project, time)), edit.blend), True
+    picture = read_ink(edit.file, edit.blend)
+    return (picture.shape[1], picture.shape[0]), lambda time: picture, False
+
+
+def _seconds(project: Project, time: float) -> float:
+    """Seconds from the project's first frame to a time in its frames."""
+    first, second, share = neighbours(time)
+    times = project.source.timestamps
+    return float(times[first] - times[0]) + share * float(times[second] - times[first])
+
+
+def _paint_patch(project: Project, layer: int, frame: int, paint: Ink) -> Patch | None:
     """The painting carried to the canvas: read where each texel is in its frame, that frame's lighting divided out."""
     # A pixel reaches half way to its neighbours, however many texels that is.
-    window = window_of(paint[..., 3], 1)
+    window = window_of(paint.max(-1), 1)
     if window is None:
         return None
     uv = project.uv(layer, frame, window)
@@ -197,10 +266,10 @@ def _paint_patch(project: Project, layer: int, frame: int, paint: Float32[np.nda
     texels = pixel_centres((right - left, bottom - top)) + np.array([left, top], np.float32)
     xy, found = project.find_xy(layer, frame, texels)
     x, y = cv2.split(xy - np.float32(0.5))
-    carried = cv2.remap(paint, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    carried = look_up_ink(paint, x, y, cv2.BORDER_REPLICATE)
     carried[~found] = 0
     carried[..., :3] /= np.maximum(project.lighting(layer, frame, uv=texels), DARKEST_LIGHT)
-    return _paint_over(project.layers[layer], left, top, carried)
+    return _lay_over(project.layers[layer], left, top, carried)
 
 
 def _reached(shares: Float32[np.ndarray, "layers h w"], layer: int) -> Float32[np.ndarray, "h w"]:
@@ -209,27 +278,16 @@ def _reached(shares: Float32[np.ndarray, "layers h w"], layer: int) -> Float32[n
     return (cv2.dilate(owned, np.ones((3, 3))) * (shares[layer] > 0)).astype(np.float32)
 
 
-def _premultiplied(file: np.ndarray, path: Path) -> Float32[np.ndarray, "h w 4"]:
-    if file.shape[2] != 4:
-        raise UserError(f"{path}: {file.shape[2]} channels; overlays and paint are RGBA images with straight alpha")
-    image = media.to_float(file)
-    image[..., 3] = np.clip(image[..., 3], 0, 1)
-    image[..., :3] *= image[..., 3:]
-    return image
-
-
-def _paint_over(layer: Layer, left: int, top: int, paint: Float32[np.ndarray, "h w 4"]) -> Patch | None:
-    """Patch of a premultiplied image whose corner lies at (left, top) of the canvas."""
-    window = window_of(paint[..., 3], MARGIN)
+def _lay_over(layer: Layer, left: int, top: int, ink: Ink) -> Patch | None:
+    """Patch of an ink whose corner lies at (left, top) of the canvas."""
+    window = window_of(ink.max(-1), MARGIN)
     if window is None:
         return None
     rows, columns = window
-    opacity = np.clip(paint[rows, columns, 3], 0, 1)
+    opacity = np.clip(ink[rows, columns, 3:], 0, 1)
     left, top = left + columns.start, top + rows.start
     under = layer.texture[top : top + opacity.shape[0], left : left + opacity.shape[1], :3]
-    change = paint[rows, columns, :3] - opacity[..., None] * under
-    change[opacity == 0] = 0
-    return Patch(left, top, change, opacity)
+    return Patch(left, top, ink[rows, columns, :3] - opacity * under, opacity)
 
 
 def window_of(mask: Float[np.ndarray, "h w"] | Bool[np.ndarray, "h w"], margin: int = 0) -> Window | None:
@@ -252,11 +310,11 @@ def _stack(patches: Sequence[Patch]) -> Patch:
     right = max(patch.left + patch.opacity.shape[1] for patch in patches)
     bottom = max(patch.top + patch.opacity.shape[0] for patch in patches)
     change = np.zeros((bottom - top, right - left, 3), np.float32)
-    opacity = np.zeros((bottom - top, right - left), np.float32)
+    opacity = np.zeros((bottom - top, right - left, max(patch.opacity.shape[2] for patch in patches)), np.float32)
     for patch in patches:
-        height, width = patch.opacity.shape
+        height, width = patch.opacity.shape[:2]
         window = np.s_[patch.top - top : patch.top - top + height, patch.left - left : patch.left - left + width]
         kept = 1 - patch.opacity
-        change[window] = change[window] * kept[..., None] + patch.change
+        change[window] = change[window] * kept + patch.change
         opacity[window] = 1 - (1 - opacity[window]) * kept
     return Patch(left, top, change, opacity)

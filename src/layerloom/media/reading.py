@@ -295,13 +295,13 @@ def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
 
 
 def read_frames(
-    path: str | Path, start: int = 0, stop: int | None = None, size: Size | None = None
-) -> Iterator[UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]]:
+    path: str | Path, start: int = 0, stop: int | None = None, size: Size | None = None, alpha: bool = False
+) -> Iterator[UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]]:
     """Frames start … stop − 1 as full-range RGB, one at a time; `size` = (width, height) resamples them.
 
-    uint8, or uint16 at full scale where the source is deeper than 8 bits. Alpha is left out, interlaced frames are
-    given as they are. Raises UserError for a bad input or range, and for a frame that cannot be decoded when its turn
-    comes.
+    uint8, or uint16 at full scale where the source is deeper than 8 bits. With `alpha` they are RGBA, opaque where the
+    source has no alpha (that of VP9 is not read). Interlaced frames are given as they are. Raises UserError for a bad
+    input or range, and for a frame that cannot be decoded when its turn comes.
     """
     info = probe(path)
     stop = info.frames if stop is None else stop
@@ -309,12 +309,14 @@ def read_frames(
         raise UserError(f"{info.path}: frames {start}:{stop} asked for, it holds 0:{info.frames}")
     if start == stop:
         return
-    frames = _read_images(info, start, stop) if info.kind == "images" else _read_video(info.path, start, stop)
+    frames = (
+        _read_images(info, start, stop, alpha) if info.kind == "images" else _read_video(info.path, start, stop, alpha)
+    )
     for frame in frames:
         yield frame if size is None else _resize(frame, size)
 
 
-def _resize(image: Num[np.ndarray, "h w 3"], size: Size) -> Num[np.ndarray, "H W 3"]:
+def _resize(image: Num[np.ndarray, "h w c"], size: Size) -> Num[np.ndarray, "H W c"]:
     """Area averages when shrinking, cubic when enlarging."""
     if (image.shape[1], image.shape[0]) == size:
         return image
@@ -322,21 +324,28 @@ def _resize(image: Num[np.ndarray, "h w 3"], size: Size) -> Num[np.ndarray, "H W
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
-def _read_images(info: MediaInfo, start: int, stop: int) -> Iterator[Num[np.ndarray, "h w 3"]]:
+def _read_images(info: MediaInfo, start: int, stop: int, alpha: bool) -> Iterator[Num[np.ndarray, "h w c"]]:
     files = _images_in(info.path)
 
-    def read(file: Path) -> Num[np.ndarray, "h w 3"]:
+    def read(file: Path) -> Num[np.ndarray, "h w c"]:
         image = read_image(file)
         if (image.shape[1], image.shape[0]) != info.size:
             raise _other_size(file, (image.shape[1], image.shape[0]), files[0], info.size)
         if image.shape[2] < 3:
             raise UserError(f"{file}: {image.shape[2]} channels; frames need R, G and B")
-        return at_depth(image[..., :3], info.bit_depth)
+        pixels = at_depth(image, info.bit_depth)
+        return _with_alpha(pixels, pixels[..., 3] if pixels.shape[2] == 4 else None) if alpha else pixels[..., :3]
 
     return in_threads(read, files[start:stop])
 
 
-def _read_video(path: Path, start: int, stop: int) -> Iterator[Num[np.ndarray, "h w 3"]]:
+def _with_alpha(pixels: Num[np.ndarray, "h w c"], alpha: Num[np.ndarray, "h w"] | None) -> Num[np.ndarray, "h w 4"]:
+    """RGBA; opaque without alpha."""
+    opaque = np.full(pixels.shape[:2], np.iinfo(pixels.dtype).max, pixels.dtype)
+    return np.dstack([pixels[..., :3], opaque if alpha is None else alpha])
+
+
+def _read_video(path: Path, start: int, stop: int, alpha: bool) -> Iterator[Num[np.ndarray, "h w c"]]:
     stamp = _stamp(path)
     times, pixels = _frame_times(path, stamp), _pixels(path, stamp)
     reformatter = VideoReformatter()
@@ -346,7 +355,8 @@ def _read_video(path: Path, start: int, stop: int) -> Iterator[Num[np.ndarray, "
             break
         if (frame.width, frame.height) != pixels.coded_size:
             raise UserError(f"{path}: the size changes at frame {number}; one size is needed")
-        yield _upright(_to_rgb(frame, pixels, reformatter), pixels)
+        rgb = _to_rgb(frame, pixels, reformatter)
+        yield _upright(_with_alpha(rgb, _alpha(frame, pixels)) if alpha else rgb, pixels)
         number += 1
         if number == stop:
             return
@@ -397,7 +407,21 @@ def _to_rgb(frame: VideoFrame, pixels: _Pixels, reformatter: VideoReformatter) -
     return white_table(white)[rgb]
 
 
-def _upright(image: Num[np.ndarray, "h w 3"], pixels: _Pixels) -> Num[np.ndarray, "H W 3"]:
+def _alpha(frame: VideoFrame, pixels: _Pixels) -> Num[np.ndarray, "h w"] | None:
+    """A frame's alpha at the depth of its colours; None if it has none."""
+    components = [component for component in frame.format.components if component.is_alpha]
+    if not components:
+        return None
+    if frame.format.is_rgb:
+        return frame.to_ndarray(format="rgba64le" if pixels.bit_depth == 16 else "rgba")[..., 3]
+    # swscale's way from 12-bit alpha is wrong, so its plane is read as it is.
+    plane, bits = frame.planes[components[0].plane], components[0].bits
+    rows = np.frombuffer(bytes(plane), np.uint8 if bits == 8 else np.uint16).reshape(plane.height, -1)
+    full_scale, dtype = (255, np.uint8) if pixels.bit_depth == 8 else (65535, np.uint16)
+    return np.rint(rows[:, : plane.width] * (full_scale / ((1 << bits) - 1))).astype(dtype)
+
+
+def _upright(image: Num[np.ndarray, "h w c"], pixels: _Pixels) -> Num[np.ndarray, "H W c"]:
     """Square pixels, then the display matrix (to the nearest quarter turn, mirrored or not)."""
     a, b, c, d = pixels.display_matrix
     image = _resize(image, pixels.square_size)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from layerloom import media
+from layerloom.blending import Ink
 from layerloom.conventions import Size
 from layerloom.mattes import composite
 from layerloom.patches import Patch, resize, window_of
@@ -52,10 +53,10 @@ def render_still(scene: Scene, shot: Shot, inputs: Inputs) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Stage:
-    """Patches by layer, then a painting straight on the frame (premultiplied), in the frame it was made for."""
+    """Patches by layer, then a painting straight on the frame in the frame it was made for."""
 
     patches: "dict[int, _PatchLookup]"
-    paint: Float32[np.ndarray, "h w 4"] | None = None
+    paint: Ink | None = None
 
 
 def _lookups(scene: Scene, stage: Stage) -> "dict[int, _PatchLookup]":
@@ -137,7 +138,7 @@ def _touched_window(scene: Scene, frame: int, stages: Sequence[_Stage]) -> Windo
     parts = [window_of(project.own_alpha(layer, frame)) for layer in scene.hidden]
     for stage in stages:
         parts += [_patch_window(project, layer, frame, patch) for layer, patch in stage.patches.items()]
-        parts += [window_of(stage.paint[..., 3]) if stage.paint is not None else None]
+        parts += [window_of(stage.paint.max(-1)) if stage.paint is not None else None]
     return _union([part for part in parts if part is not None])
 
 
@@ -167,7 +168,7 @@ def _apply(
         picture = picture + _patch_change(scene, frame, views, stage, revealed, residual)
         if stage.paint is not None:
             paint = np.moveaxis(stage.paint[window], -1, 0)
-            picture = picture + (paint[:3] - paint[3] * picture)
+            picture = picture + (paint[:3] - paint[3:] * picture)
         residual = residual + (picture - before)
     return picture
 
@@ -195,7 +196,7 @@ def _patch_change(
         if layer in views:
             view = views[layer]
             values = patch.lookup.sample(view.uv, _detail_level(scene.project, layer, frame))
-            local = view.light * values[:3] - values[3] * residual[:, *view.part]
+            local = view.light * values[:3] - values[3:] * residual[:, *view.part]
             total[:, *view.part] += seen[layer][view.part] * local
     return total
 

@@ -9,20 +9,22 @@ import numpy as np
 from jaxtyping import Float32
 
 from layerloom import media
+from layerloom.blending import Ink
+from layerloom.canvas_edits import CanvasEdit, PaintEdit, parse_colour
 from layerloom.conventions import Size
-from layerloom.edits import BackgroundEdit, Edit, HideEdit, PaintEdit, parse_colour
+from layerloom.edits import BackgroundEdit, Edit, HideEdit
 from layerloom.errors import UserError
-from layerloom.patches import CanvasEdit, Patch, canvas_patches, load_paint, resize
+from layerloom.patches import LayerPatches, Patch, canvas_patches, load_paint, resize
 from layerloom.project import Project
 from layerloom.staging import Shot
 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """Patches of a shot's instances, in their order, then a painting over the source's picture (premultiplied)."""
+    """Patches of a shot's instances, in their order, then a painting over the source's picture."""
 
     patches: tuple[Patch | None, ...]
-    paint: Float32[np.ndarray, "h w 4"] | None = None
+    paint: Ink | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +68,7 @@ class Scene:
         last = len(project.layers) - 1
         self.replaced = sorted({*self.hidden, last}) if backgrounds else self.hidden
         self.has_backdrop = bool(backgrounds) and last not in self.hidden
-        self._edits = [edit for edit in edits if not isinstance(edit, HideEdit | BackgroundEdit)]
+        self._edits = [edit for edit in edits if isinstance(edit, CanvasEdit)]
         self._patches = self._make_patches(self._edits)
         self.backdrop = lru_cache(maxsize=2)(self._fit_backdrop)
 
@@ -89,7 +91,7 @@ class Scene:
                 waiting.append(edit)
         return (*stages, _stage(shot, self._make_patches(waiting) if stages else self._patches))
 
-    def _make_patches(self, edits: Sequence[CanvasEdit]) -> list[Patch | None]:
+    def _make_patches(self, edits: Sequence[CanvasEdit]) -> list[LayerPatches | None]:
         """Patches by layer; none where nothing is left of the layer."""
         patches = canvas_patches(self.project, edits, self.hidden)
         return [None if layer in self.replaced else patch for layer, patch in enumerate(patches)]
@@ -105,8 +107,9 @@ class Scene:
         return np.ascontiguousarray(covering[top : top + height, left : left + width])
 
 
-def _stage(shot: Shot, patches: Sequence[Patch | None], paint: np.ndarray | None = None) -> Stage:
-    return Stage(tuple(patches[instance.layer] for instance in shot.instances), paint)
+def _stage(shot: Shot, patches: Sequence[LayerPatches | None], paint: np.ndarray | None = None) -> Stage:
+    pairs = [(patches[instance.layer], instance.time) for instance in shot.instances]
+    return Stage(tuple(None if layer is None else layer.at(time) for layer, time in pairs), paint)
 
 
 def _read_backdrop(edit: BackgroundEdit) -> Float32[np.ndarray, "h w 3"]:
