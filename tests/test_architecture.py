@@ -26,7 +26,7 @@ canvas_edits shot_edits edits staging mattes trackers documents blending films p
 rendering.scene rendering.definition rendering.cpu rendering render
 scripts layer_videos export
 tracks measures evaluate truth report
-demo console cli
+demo console canvas_options cli
 """
 READING_ORDER = ORDER_ON_THE_PAGE.split()
 """A module imports only modules that come before it."""

@@ -19,17 +19,10 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
 from layerloom import media
+from layerloom.canvas_options import CanvasOptions, read_frame
 from layerloom.clip import Masks
 from layerloom.console import Console
-from layerloom.edits import (
-    BackgroundEdit,
-    Edit,
-    HideEdit,
-    OverlayEdit,
-    PaintEdit,
-    TextureEdit,
-    edits_from_json,
-)
+from layerloom.edits import BackgroundEdit, Edit, HideEdit, edits_from_json
 from layerloom.errors import UserError
 from layerloom.progress import Report
 from layerloom.project import Project
@@ -144,9 +137,7 @@ def info(project: ProjectFolder, json: Switch = False) -> None:
 def render(
     project: ProjectFolder,
     out: Annotated[str, arg(metavar="FILE|PATTERN")],
-    texture: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="LAYER=FILE")] = (),
-    overlay: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="LAYER=FILE")] = (),
-    paint: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="FRAME:FILE")] = (),
+    canvas: Annotated[CanvasOptions, arg(name="")],
     edits: OptionalFile = None,
     hide: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="LAYER")] = (),
     background: Annotated[str | None, arg(metavar="FILE|#rrggbb", help_behavior_hint="")] = None,
@@ -160,9 +151,6 @@ def render(
     Args:
         project: What decompose wrote.
         out: A video file (.mp4, .mov, .mkv, .webm), or a pattern of images such as frames/%05d.png.
-        texture: An edited copy of an exported texture (image, .psd, .ora); it acts where it differs from the export.
-        overlay: An RGBA image laid over the layer's canvas.
-        paint: An RGBA image of frame size, painted on what is seen in that frame and carried to all others.
         edits: A file of edits (JSON).
         hide: A layer to leave out; what is behind it shows.
         background: A picture or a colour in place of the background.
@@ -175,9 +163,7 @@ def render(
     opened = Project.open(project)
     numbers = _source_range(opened, frames)
     chosen: list[Edit] = [
-        *(TextureEdit(layer, Path(file)) for layer, file in (_pair(t, "=", "--texture LAYER=FILE") for t in texture)),
-        *(OverlayEdit(layer, Path(file)) for layer, file in (_pair(t, "=", "--overlay LAYER=FILE") for t in overlay)),
-        *(PaintEdit(_number(n), Path(file)) for n, file in (_pair(t, ":", "--paint FRAME:FILE") for t in paint)),
+        *canvas.edits(),
         *(HideEdit(layer) for layer in hide),
         *([] if background is None else [_background(background)]),
         *([] if edits is None else _read_edits(edits)),
@@ -370,19 +356,6 @@ def _offering_to_resume(out: Path) -> Generator[None]:
         raise KeyboardInterrupt("interrupted; nothing was written") from None
 
 
-def _pair(text: str, separator: str, form: str) -> tuple[str, str]:
-    left, found, right = text.partition(separator)
-    if not (left and found and right):
-        raise UserError(f"'{text}': the form is {form}")
-    return left, right
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal():
-        raise UserError(f"'{text}': a frame is a whole number, counted from 0")
-    return int(text)
-
-
 def _range(text: str | None) -> tuple[int | None, int | None]:
     """`A:B`, either side may be missing."""
     if text is None:
@@ -390,7 +363,7 @@ def _range(text: str | None) -> tuple[int | None, int | None]:
     first, colon, end = text.partition(":")
     if not colon:
         raise UserError(f"--frames {text}: the form is A:B, half-open, such as 0:48")
-    return (_number(first) if first else None), (_number(end) if end else None)
+    return (read_frame(first) if first else None), (read_frame(end) if end else None)
 
 
 def _source_range(project: Project, text: str | None) -> range:

@@ -18,7 +18,8 @@ NEAR_FRAMES = 32
 """A frame this little ahead is reached by reading on, others by going to it."""
 KEPT_FRAMES = 4 + (os.cpu_count() or 1)
 """Frames of the shot are made side by side, so that an earlier one may be asked for after a later one."""
-SAME_TIME_SECONDS = 1e-6
+SAME_TIME_SECONDS = 1e-3
+"""Matroska rounds times to milliseconds: a frame that begins by then has begun."""
 
 
 def is_film(path: Path) -> bool:

@@ -157,7 +157,7 @@ def _spread(size: Size, count: int) -> Float64[np.ndarray, "count count 2"]:
     return np.stack(np.meshgrid(x, y), -1)
 
 
-def _check(layer: Layer, middle: Points, corners: Points) -> None:
+def _check(layer: Layer, middle: Float[np.ndarray, "1 1 2"], corners: Float[np.ndarray, "2 2 2"]) -> None:
     if not ((middle >= 0) & (middle <= layer.canvas)).all():
         x, y = middle.ravel().tolist()
         raise UserError(
