@@ -36,6 +36,7 @@ from layerloom.shot_edits import (
 )
 
 FORMAT = "layerloom-edits"
+CAMERA_FORMAT = "layerloom-camera"
 VERSION = 1
 
 
@@ -102,6 +103,20 @@ def edits_from_json(text: str, folder: Path | None = None) -> tuple[Edit, ...]:
     if not isinstance(entries, list):
         raise UserError("edits: 'edits' must be a list")
     return tuple(_edit_from_json(number, entry, folder or Path()) for number, entry in enumerate(entries, 1))
+
+
+def camera_from_json(text: str) -> CameraEdit:
+    """The camera of a camera file: `keyframes` and `lock` as a camera edit has them."""
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"camera: not valid JSON: {error}") from None
+    if not isinstance(document, dict) or document.get("format") != CAMERA_FORMAT:
+        raise UserError(f"camera: the file's format is not '{CAMERA_FORMAT}'")
+    if document.get("version") != VERSION:
+        raise UserError(f"camera: version {document.get('version')}; this layerloom reads version {VERSION}")
+    values = {str(name): value for name, value in document.items() if name not in ("format", "version")}
+    return _read_fields(CameraEdit, "camera", "a camera file", values, Path())
 
 
 def _values(value: Any) -> Any:

@@ -1,0 +1,228 @@
+"""From edits to shots: which moment of each layer every output frame shows, and where.
+
+The scene is the plane of the background's canvas. With H the view of the frame's camera (pixels to the scene) at the
+moment s that a layer shows, C the output's camera (its pixels to the scene) and A the object's new place in the scene,
+
+    to_source = H(s)⁻¹ A⁻¹ C
+
+so that whatever is shown keeps its place in the scene, however cameras and moments differ.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Float64
+
+from layerloom import cameras
+from layerloom.cameras import Homography
+from layerloom.conventions import Size, transform_points
+from layerloom.coverage import needed_zoom
+from layerloom.edits import Edit
+from layerloom.errors import UserError
+from layerloom.project import Project
+from layerloom.shot_edits import (
+    CameraEdit,
+    CropEdit,
+    DuplicateEdit,
+    ExtendEdit,
+    FreezeEdit,
+    MoveEdit,
+    ReverseEdit,
+    ShotEdit,
+    StabilizeEdit,
+)
+from layerloom.staging import Instance, Shot, still_shot
+from layerloom.timing import layer_times, output_times, output_timestamps, speed_of
+
+GREATEST_CROP_ZOOM = 4.0
+STILL_PIXELS = 1e-3
+"""A view that moves no corner of the frame farther than this is the frame's own."""
+
+SomeEdit = TypeVar("SomeEdit", bound=ShotEdit)
+
+
+@dataclass(frozen=True, eq=False)
+class ShotList:
+    """The output's frames. timestamps: seconds from 0. speed: how many times as fast as the source."""
+
+    size: Size
+    shots: tuple[Shot, ...]
+    timestamps: tuple[Fraction, ...]
+    speed: float
+
+
+def list_shots(project: Project, edits: Sequence[Edit], frames: range | None = None) -> ShotList:
+    """What the output's frames show under edits. frames: the source's, from 0, that are shown at ordinary speed.
+
+    UserError for edits that name layers or frames that are not there, or that cannot go together.
+    """
+    numbers = project.source_range if frames is None else frames
+    project.check_frames(numbers)
+    _check(project, edits)
+    shown = range(project.frame_index(numbers.start), project.frame_index(numbers[-1]) + 1)
+    speed = speed_of(edits)
+    times, timestamps = output_times(shown, speed), tuple(output_timestamps(project, shown, speed))
+    if not any(isinstance(edit, ShotEdit) for edit in edits):
+        return ShotList(project.source.size, tuple(still_shot(project, frame) for frame in shown), timestamps, speed)
+    stage = _Stage(project, edits, shown)
+    shots = tuple(stage.shot(time) for time in times)
+    if _chosen(edits, CropEdit):
+        zoom = needed_zoom(project, shots)
+        if zoom > GREATEST_CROP_ZOOM:
+            raise UserError(
+                f"crop: it takes a zoom of {zoom:.1f} until nothing unseen shows, allowed are {GREATEST_CROP_ZOOM:g};"
+                " move the camera less, stabilize with less strength, or extend less"
+            )
+        shots = tuple(stage.shot(time, zoom) for time in times)
+    return ShotList(stage.size, shots, timestamps, speed)
+
+
+class _Stage:
+    """Layers and cameras of one output. `shown`: the project's frames that it runs through."""
+
+    def __init__(self, project: Project, edits: Sequence[Edit], shown: range) -> None:
+        self._project, self._edits, self._shown = project, edits, shown
+        self._extend = (_chosen(edits, ExtendEdit) or [ExtendEdit(0, 0, 0, 0)])[-1]
+        self._moves = [edit for edit in _chosen(edits, MoveEdit) if not isinstance(edit, DuplicateEdit)]
+        self._duplicates = _chosen(edits, DuplicateEdit)
+        self._moving = _chosen(edits, CameraEdit)
+        self._background = len(project.layers) - 1
+        self._paths: dict[int, cameras.CornerPath] = {}
+
+    @property
+    def size(self) -> Size:
+        """Of the output's frames."""
+        (width, height), extend = self._project.source.size, self._extend
+        return width + extend.left + extend.right, height + extend.top + extend.bottom
+
+    def shot(self, time: float, zoom: float = 1.0) -> Shot:
+        """The frame at a time of the footage. zoom: about its middle."""
+        times = layer_times(self._project, self._edits, self._shown, time)
+        camera = self._camera(time, times) @ self._framing(zoom)
+        instances: list[Instance] = []
+        for layer, moment in enumerate(times):
+            name = self._project.layers[layer].name
+            moves = [move for move in self._moves if move.layer == name]
+            copies = [copy for copy in self._duplicates if copy.layer == name]
+            for placing in (_together(moves) if moves else None, *copies):
+                instances.append(Instance(layer, moment, self._to_source(layer, moment, camera, placing)))
+        return Shot(self.size, tuple(instances), *self._picture(time, camera))
+
+    def _picture(self, time: float, camera: Homography) -> tuple[int | None, Homography]:
+        """The source's frame at a time, if it has one, and where the output sees it."""
+        if time != int(time):
+            return None, np.eye(3)
+        return self._project.source.first_frame + int(time), self._snapped(
+            np.linalg.inv(self._view(self._background, time)) @ camera
+        )
+
+    def _to_source(self, layer: int, moment: float, camera: Homography, placing: MoveEdit | None) -> Homography:
+        own = self._view(self._background, moment)
+        if placing is not None:
+            own = self._placed(layer, moment, placing) @ own
+        return self._snapped(np.linalg.inv(own) @ camera)
+
+    def _framing(self, zoom: float) -> Homography:
+        """Pixels of the output to pixels of the camera's frame."""
+        zoomed = cameras.affine_about(np.array(self.size) / 2, np.eye(2) / zoom, np.zeros(2))
+        extended = np.eye(3)
+        extended[:2, 2] = -self._extend.left, -self._extend.top
+        return extended @ zoomed
+
+    def _camera(self, time: float, times: Sequence[float]) -> Homography:
+        """Pixels of the camera's frame to the scene."""
+        matrix = self._base(time, times)
+        for edit in self._moving:
+            if edit.keyframes:
+                keyframe = cameras.keyframe_at(edit.keyframes, self._project.source.first_frame + time)
+                matrix = matrix @ cameras.moved_view(keyframe, self._project.source.size)
+        return matrix
+
+    def _base(self, time: float, times: Sequence[float]) -> Homography:
+        """The camera before it is moved: the source's own, held still in the scene, or held on a layer."""
+        locks = [edit.lock for edit in self._moving if edit.lock is not None]
+        if locks:
+            return self._view(self._background, self._project.frame_index(locks[-1]))
+        stabilize = _chosen(self._edits, StabilizeEdit)
+        if not stabilize:
+            return self._view(self._background, time)
+        layer = self._project.layer_index(stabilize[-1].layer)
+        moment = times[layer]
+        steady = self._steady_view(layer, moment, stabilize[-1].strength)
+        return self._view(self._background, moment) @ np.linalg.inv(self._view(layer, moment)) @ steady
+
+    def _steady_view(self, layer: int, moment: float, strength: float) -> Homography:
+        if strength == 1:
+            return self._view(layer, self._shown[len(self._shown) // 2])
+        if strength == 0:
+            return self._view(layer, moment)
+        frames = strength / (1 - strength) / 2 * float(self._project.source.fps)
+        path = cameras.smooth_path(self._paths[layer], frames)
+        return cameras.view_at(path, moment, self._project.source.size)
+
+    def _placed(self, layer: int, moment: float, edit: MoveEdit) -> Homography:
+        """Places in the scene to those where the edit puts them, about the layer's middle."""
+        linear = edit.scale * cameras.rotation_matrix(edit.rotation_degrees)
+        seen = np.linalg.inv(self._view(layer, moment))
+        middle = transform_points(self._view(self._background, moment) @ seen, self._canvas_middle(layer))[0]
+        pixels = self._first_pixels
+        shift = pixels @ np.array([edit.right, edit.down])
+        return cameras.affine_about(middle, pixels @ linear @ np.linalg.inv(pixels), shift)
+
+    @cached_property
+    def _first_pixels(self) -> Float64[np.ndarray, "2 2"]:
+        """What one pixel to the right, and one down, are in the scene, in the middle of the first frame."""
+        view = self._view(self._background, 0.0)
+        middle = np.array([self._project.source.size]) / 2
+        ends = transform_points(view, middle + np.eye(2))
+        return (ends - transform_points(view, middle)).T
+
+    def _canvas_middle(self, layer: int) -> Float64[np.ndarray, "1 2"]:
+        """The middle of what was seen of a layer, in texels of its canvas."""
+        sureness = self._project.layers[layer].texture[..., 3].astype(np.float64)
+        rows, columns = np.indices(sureness.shape) + 0.5
+        return np.array([[(columns * sureness).sum(), (rows * sureness).sum()]]) / max(sureness.sum(), 1e-6)
+
+    def _view(self, layer: int, moment: int | float) -> Homography:
+        if layer not in self._paths:
+            self._paths[layer] = cameras.layer_path(self._project, layer)
+        return cameras.view_at(self._paths[layer], moment, self._project.source.size)
+
+    def _snapped(self, matrix: Homography) -> Homography:
+        """The identity itself where a view is the frame's own but for rounding, so that the source's pixels stay."""
+        corners = cameras.frame_corners(self.size)
+        still = np.abs(transform_points(matrix, corners) - corners).max() < STILL_PIXELS
+        return np.eye(3) if still else matrix
+
+
+def _chosen(edits: Sequence[Edit], kind: type[SomeEdit]) -> list[SomeEdit]:
+    return [edit for edit in edits if isinstance(edit, kind)]
+
+
+def _together(moves: Sequence[MoveEdit]) -> MoveEdit:
+    """One after the other, each about the layer's middle."""
+    return MoveEdit(
+        moves[0].layer,
+        sum((move.right for move in moves), 0.0),
+        sum((move.down for move in moves), 0.0),
+        float(np.prod([move.scale for move in moves])),
+        sum((move.rotation_degrees for move in moves), 0.0),
+    )
+
+
+def _check(project: Project, edits: Sequence[Edit]) -> None:
+    for edit in edits:
+        if isinstance(edit, MoveEdit | FreezeEdit | ReverseEdit | StabilizeEdit):
+            layer = project.layer_index(edit.layer)
+            if isinstance(edit, MoveEdit) and project.layers[layer].kind == "background":
+                raise UserError(f"{edit.layer}: the background is the scene itself; move the camera instead")
+        if isinstance(edit, FreezeEdit):
+            project.frame_index(edit.frame)
+        if isinstance(edit, CameraEdit) and edit.lock is not None:
+            project.frame_index(edit.lock)
+    if _chosen(edits, StabilizeEdit) and any(edit.lock is not None for edit in _chosen(edits, CameraEdit)):
+        raise UserError("camera: locked to a frame and stabilized at once; choose one")
