@@ -22,8 +22,9 @@ kernels.consistency kernels.adam kernels.dispatch kernels
 model.encoding model.canvas model.layers model
 train.config train.sampling train.losses train.optimiser train.fused train.trainer train
 layer_files project bake pipeline
-canvas_edits shot_edits edits staging mattes trackers documents blending films placing patches
-rendering.scene rendering.definition rendering.cpu rendering render
+canvas_edits shot_edits edits staging cameras timing coverage shots
+mattes trackers documents blending films placing patches
+rendering.scene rendering.definition rendering.cpu rendering.detail rendering render
 scripts layer_videos export
 tracks measures evaluate truth report
 demo console canvas_options cli

@@ -16,8 +16,10 @@ import numpy as np
 from layerloom.edits import Edit
 from layerloom.mattes import mattes, own_alphas
 from layerloom.project import Project
+from layerloom.rendering.detail import DetailMaps
 from layerloom.rendering.scene import Inputs, Scene
-from layerloom.staging import Shot, is_still, neighbours, still_shot
+from layerloom.shots import list_shots
+from layerloom.staging import Shot, is_still, neighbours
 
 __all__ = ["Mode", "mattes", "render", "render_shots"]
 
@@ -27,64 +29,63 @@ Mode = Literal["detail", "synthesis"]
 def render(
     project: Project, edits: Sequence[Edit] = (), frames: range | None = None, mode: Mode = "detail"
 ) -> Iterator[np.ndarray]:
-    """The edited frames, h w 3, in the source's own size and integer type (uint8 where the source is gone).
+    """The edited frames, h w 3, in the source's integer type (uint8 where the source is gone).
 
-    frames: which ones, numbered as the source's, from 0; all by default. Edits and frames are checked, and files
-    read, before the first frame is asked for: UserError. `detail` needs the source, `synthesis` does not.
+    frames: the source's, from 0, that are shown; all by default. `list_shots` says how many frames come out, of what
+    size and when. Edits and frames are checked, and files read, before the first frame is asked for: UserError.
+    `detail` needs the source, `synthesis` does not.
     """
-    frames = project.source_range if frames is None else frames
-    project.check_frames(frames)
-    shots = (still_shot(project, project.frame_index(number)) for number in frames)
-    return render_shots(project, edits, shots, mode)
+    return render_shots(project, edits, list_shots(project, edits, frames).shots, mode)
 
 
 def render_shots(
     project: Project, edits: Sequence[Edit], shots: Iterable[Shot], mode: Mode = "detail"
 ) -> Iterator[np.ndarray]:
-    """As `render`, for any shots: each frame in its shot's own size. A shot without a source's picture is synthesised.
+    """As `render`, for any shots: each frame in its shot's own size.
 
     Shots are taken one after the other while frames are made.
     """
     scene = Scene(project, edits)
     footage = _Footage(project, mode)
-    return _in_parallel(partial(_render_shot, scene), ((shot, *footage.read(shot)) for shot in shots))
+    details = DetailMaps(project, _draw)
+    work = partial(_render_shot, scene, details if mode == "detail" else None, project.source_bit_depth)
+    return _in_parallel(work, ((shot, footage.read(shot)) for shot in shots))
 
 
 class _Footage:
     """The source's pictures that shots need, read in the order in which they are asked for."""
 
     def __init__(self, project: Project, mode: Mode) -> None:
-        self._project, self._mode = project, mode
-        self._refines = project.training_size != project.source.size and (mode == "detail" or project.source_exists)
-        self.bit_depth = project.source_bit_depth
+        self._project = project
+        refines = project.training_size != project.source.size and project.source_exists
+        self._reads = mode == "detail" or refines
         # UserError for a missing source before the first frame.
         self._frames = project.read_source(range(0)) if mode == "detail" else iter(())
         self._next = -1
         self._recent: dict[int, np.ndarray] = {}
 
-    def read(self, shot: Shot) -> tuple[np.ndarray | None, dict[int, np.ndarray], int]:
-        """The picture that the shot starts from, pictures that refine its mattes, and the pixels' bit depth."""
-        guides = {frame: self._picture(frame) for frame in frames_of(shot)} if self._refines else {}
-        starts = self._mode == "detail" and shot.source_number is not None
-        source = self._picture(self._project.frame_index(shot.source_number or 0)) if starts else None
-        return source, guides, self.bit_depth
+    def read(self, shot: Shot) -> dict[int, np.ndarray]:
+        """The pictures that a shot starts from, or that refine its mattes, by the project's frames."""
+        return {frame: self._picture(frame) for frame in frames_of(shot)} if self._reads else {}
 
     def _picture(self, frame: int) -> np.ndarray:
         if frame not in self._recent:
             if not 0 <= frame - self._next < NEAR_FRAMES or self._next < 0:
-                whole = self._project.source_range
-                self._frames, self._next = self._project.read_source(whole[frame:]), frame
+                # Before what was read: the shot may run backwards.
+                start = max(0, frame - NEAR_FRAMES + 1) if frame < self._next else frame
+                self._frames, self._next = self._project.read_source(self._project.source_range[start:]), start
             while self._next <= frame:
                 self._recent[self._next] = next(self._frames)
                 self._next += 1
-            while len(self._recent) > KEPT_PICTURES:
-                del self._recent[next(iter(self._recent))]
-        return self._recent[frame]
+        picture = self._recent[frame] = self._recent.pop(frame)
+        while len(self._recent) > KEPT_PICTURES:
+            del self._recent[next(iter(self._recent))]
+        return picture
 
 
 NEAR_FRAMES = 8
 """A picture this little ahead is reached by reading on, others by going to it."""
-KEPT_PICTURES = 3
+KEPT_PICTURES = 10
 
 
 def frames_of(shot: Shot) -> tuple[int, ...]:
@@ -93,12 +94,24 @@ def frames_of(shot: Shot) -> tuple[int, ...]:
 
 
 def _render_shot(
-    scene: Scene, shot: Shot, source: np.ndarray | None, guides: dict[int, np.ndarray], bit_depth: int
+    scene: Scene, details: DetailMaps | None, bit_depth: int, shot: Shot, pictures: dict[int, np.ndarray]
 ) -> np.ndarray:
     project = scene.project
-    alphas = {frame: own_alphas(project, frame, guides.get(frame)) for frame in frames_of(shot)}
-    inputs = Inputs(source, alphas, bit_depth)
+    alphas = {frame: own_alphas(project, frame, pictures.get(frame)) for frame in frames_of(shot)}
+    if details is None:
+        return _draw(scene, shot, Inputs(None, alphas, bit_depth))
     if is_still(project, shot):
+        return _draw(scene, shot, Inputs(pictures[frames_of(shot)[0]], alphas, bit_depth))
+    carried = {
+        (layer, frame): detail
+        for frame, own in alphas.items()
+        for layer, detail in enumerate(details.of_frame(frame, pictures[frame], own))
+    }
+    return _draw(scene, shot, Inputs(None, alphas, bit_depth, carried))
+
+
+def _draw(scene: Scene, shot: Shot, inputs: Inputs) -> np.ndarray:
+    if is_still(scene.project, shot):
         from layerloom.rendering.cpu import render_still
 
         return render_still(scene, shot, inputs)

@@ -15,6 +15,11 @@ picture, e = picture − Σ seen R T is what the layers cannot explain; without 
 with a new background's picture in place of the last layer, and each stage adds Σ kept (R c − a e) and then lays its
 painting over. What a stage changed belongs to e for the next one.
 
+Other shots carry e along with the layers. With e(q) of the picture at an instance's time, and m(q) the share that the
+layer has there, the instance adds min(kept, m) e: so what one layer hides or leaves behind takes its part of e along,
+and an ordinary frame would come out as above. Between two frames both give their part, from where the same texel lies
+in each. Beyond the picture e fades out.
+
 Filtering: J, the map's derivative at the pixel, stretches it to an ellipse of texels. Up to eight probes are spread
 along the long axis so that each covers at most about 1.5 texels or the short axis; where a probe covers more, it is
 taken from smaller copies of the canvas, blended between two of them.
@@ -22,7 +27,6 @@ taken from smaller copies of the canvas, blended between two of them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -31,7 +35,7 @@ from torch import Tensor
 
 from layerloom.conventions import pixel_centres, transform_points
 from layerloom.project import Project
-from layerloom.rendering.scene import Inputs, Pyramid, Scene, Stage
+from layerloom.rendering.scene import DETAIL_MARGIN, Inputs, Pyramid, Scene, Stage
 from layerloom.staging import Homography, Instance, Shot, neighbours
 
 FINEST_TEXELS_PER_PIXEL = 1.5
@@ -52,14 +56,16 @@ def render_shot(scene: Scene, shot: Shot, inputs: Inputs, device: torch.device) 
     hidden = [instance.layer in scene.hidden for instance in shot.instances]
     kept = _composite([torch.zeros_like(view.own) if h else view.own for view, h in zip(views, hidden, strict=True)])
     replaced = [instance.layer in scene.replaced for instance in shot.instances]
+    carried = [_carried(view, share, gone) for view, share, gone in zip(views, kept, replaced, strict=True)]
     residual = unexplained = _residual(shot, inputs, _add(seen, [view.content for view in views]), device)
     for share, is_replaced in zip(seen, replaced, strict=True):
         residual = residual - share[..., None] * is_replaced * unexplained
     contents = [_new_content(scene, shot, index, view) for index, view in enumerate(views)]
-    picture = residual + _add(kept, contents)
+    picture = residual + torch.stack(carried).sum(0) + _add(kept, contents)
     for stage in stages:
         before = picture
-        picture = picture + _patch_change(stage, views, kept, residual)
+        parts = [own + share[..., None] * residual for own, share in zip(carried, kept, strict=True)]
+        picture = picture + _patch_change(stage, views, kept, parts)
         if stage.paint is not None:
             paint = _look_up(_tensor(stage.paint, device), _positions(shot, shot.to_source, device).float())
             picture = picture + paint[..., :3] - paint[..., 3:] * picture
@@ -71,13 +77,16 @@ def render_shot(scene: Scene, shot: Shot, inputs: Inputs, device: torch.device) 
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """An instance as a shot shows it. `content`: light times texture."""
+    """An instance as a shot shows it. `content`: light times texture. `details`: by the frames on both sides of its
+    time, how much each counts, and what is to be carried along from its picture.
+    """
 
     own: Plane
     uv: Positions
     jacobian: Jacobian
     light: Colours
     content: Colours
+    details: tuple[tuple[float, Float[Tensor, "h w 4"]], ...]
 
 
 def _view(scene: Scene, shot: Shot, index: int, inputs: Inputs, device: torch.device) -> _View:
@@ -88,9 +97,15 @@ def _view(scene: Scene, shot: Shot, index: int, inputs: Inputs, device: torch.de
     uv, stretch = (torch.lerp(one, other, share) for one, other in zip(*ends, strict=True))
     jacobian = stretch @ _derivative(instance.to_source, _positions(shot, np.eye(3), device)).float()
     light = torch.lerp(_light(project, instance.layer, first, uv), _light(project, instance.layer, second, uv), share)
-    own = _own_alpha(project, instance, inputs, xy, uv)
+    places = _places(project, instance, xy, uv)
+    own = _own_alpha(project, instance.layer, inputs, places)
     content = light * filtered(scene.textures[instance.layer], (0, 0), uv, jacobian)
-    return _View(own, uv, jacobian, light, content)
+    details = tuple(
+        (weight, _look_up(_tensor(inputs.details[instance.layer, frame], device), place + DETAIL_MARGIN))
+        for frame, weight, place in places
+        if inputs.details
+    )
+    return _View(own, uv, jacobian, light, content, details)
 
 
 def _positions(shot: Shot, matrix: Homography, device: torch.device) -> Positions:
@@ -122,21 +137,26 @@ def _light(project: Project, layer: int, frame: int, uv: Positions) -> Colours:
     return _between_nodes(_tensor(stored.lighting_grid(frame), uv.device), uv, stored.canvas)[0]
 
 
-def _own_alpha(project: Project, instance: Instance, inputs: Inputs, xy: Positions, uv: Positions) -> Plane:
-    """Zero outside the source's frame; one everywhere for the background."""
-    if project.layers[instance.layer].kind == "background":
-        return torch.ones_like(uv[..., 0])
+def _places(project: Project, instance: Instance, xy: Positions, uv: Positions) -> list[tuple[int, float, Positions]]:
+    """The frames on both sides of an instance's time, how much each counts, and where the texels lie in it."""
     first, second, share = neighbours(instance.time)
-    look_up = partial(_own_alpha_in_frame, project, instance.layer, inputs)
     if share == 0:
-        return look_up(first, xy.float())
-    # The same texel, one Newton step from q with the affine part's inverse.
-    planes: list[Plane] = []
-    for frame in (first, second):
+        return [(first, 1.0, xy.float())]
+    places: list[tuple[int, float, Positions]] = []
+    for frame, weight in ((first, 1 - share), (second, share)):
+        # One Newton step from q with the affine part's inverse.
         inverse = torch.from_numpy(np.linalg.inv(project.layers[instance.layer].uv_affine[frame, :, :2])).to(uv)
         missed = uv - _uv(project, instance.layer, frame, xy)[0]
-        planes.append(look_up(frame, xy.float() + missed @ inverse.T))
-    return torch.lerp(planes[0], planes[1], share)
+        places.append((frame, weight, xy.float() + missed @ inverse.T))
+    return places
+
+
+def _own_alpha(project: Project, layer: int, inputs: Inputs, places: Sequence[tuple[int, float, Positions]]) -> Plane:
+    """Zero outside the source's frame; one everywhere for the background."""
+    if project.layers[layer].kind == "background":
+        return torch.ones_like(places[0][2][..., 0])
+    planes = [weight * _own_alpha_in_frame(project, layer, inputs, frame, xy) for frame, weight, xy in places]
+    return torch.stack(planes).sum(0)
 
 
 def _own_alpha_in_frame(project: Project, layer: int, inputs: Inputs, frame: int, xy: Positions) -> Plane:
@@ -145,6 +165,14 @@ def _own_alpha_in_frame(project: Project, layer: int, inputs: Inputs, frame: int
     scale = torch.tensor(plane.shape[::-1]).to(xy) / size
     inside = ((xy >= 0) & (xy <= size)).all(-1)
     return _look_up(plane[..., None], xy * scale)[..., 0] * inside
+
+
+def _carried(view: _View, kept: Plane, is_replaced: bool) -> Colours:
+    """Of what the layers cannot explain, the part that an instance carries along."""
+    total = torch.zeros_like(view.content)
+    for weight, detail in view.details:
+        total = total + weight * (not is_replaced) * torch.minimum(kept[..., None], detail[..., 3:]) * detail[..., :3]
+    return total
 
 
 def _composite(own: Sequence[Plane]) -> list[Plane]:
@@ -180,14 +208,16 @@ def _residual(shot: Shot, inputs: Inputs, explained: Colours, device: torch.devi
     return (_look_up(picture, xy) - explained) * inside[..., None]
 
 
-def _patch_change(stage: Stage, views: Sequence[_View], kept: Sequence[Plane], residual: Colours) -> Colours:
-    """Σ kept (R c − a e)."""
-    total = torch.zeros_like(residual)
-    for patch, view, share in zip(stage.patches, views, kept, strict=True):
+def _patch_change(
+    stage: Stage, views: Sequence[_View], kept: Sequence[Plane], unexplained: Sequence[Colours]
+) -> Colours:
+    """Σ kept R c − a (each instance's part of e)."""
+    total = torch.zeros_like(views[0].content)
+    for patch, view, share, residual in zip(stage.patches, views, kept, unexplained, strict=True):
         if patch is not None:
             pyramid = Pyramid(np.dstack([patch.change, patch.opacity]))
             values = filtered(pyramid, (patch.left, patch.top), view.uv, view.jacobian)
-            total = total + share[..., None] * (view.light * values[..., :3] - values[..., 3:] * residual)
+            total = total + share[..., None] * view.light * values[..., :3] - values[..., 3:] * residual
     return total
 
 

@@ -1,7 +1,7 @@
 """Scene: a project and its edits, read and checked: what every back end starts from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import cv2
@@ -18,6 +18,9 @@ from layerloom.patches import LayerPatches, Patch, canvas_patches, load_paint, r
 from layerloom.project import Project
 from layerloom.staging import Shot
 
+DETAIL_MARGIN = 16
+"""Pixels beyond a picture over which what the layers cannot explain of it fades out."""
+
 
 @dataclass(frozen=True, eq=False)
 class Stage:
@@ -33,12 +36,16 @@ class Inputs:
 
     source: the picture it starts from, uint8 or uint16; None to start from the layers alone.
     own_alphas: of the objects in the project's frames that the shot shows; any size, spread over the source's frame.
+    details: by (layer, frame), what the layers cannot explain of that frame's picture, and how much of it the layer
+        has: RGB and share, DETAIL_MARGIN pixels wider than the picture on each side. Empty for ordinary frames, which
+        start from `source`, and without the source's pictures.
     bit_depth: of the pixels to make, 8 or 16.
     """
 
     source: np.ndarray | None
     own_alphas: Mapping[int, Float32[np.ndarray, "objects h w"]]
     bit_depth: int
+    details: Mapping[tuple[int, int], Float32[np.ndarray, "wide_h wide_w 4"]] = field(default_factory=dict)
 
 
 class Pyramid:
