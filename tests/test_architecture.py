@@ -27,31 +27,17 @@ mattes trackers documents blending films placing patches
 rendering.scene rendering.definition rendering.cpu rendering.detail rendering render
 scripts layer_videos export
 tracks measures evaluate truth report
-demo console canvas_options cli
+demo console canvas_options shot_options cli
 """
 READING_ORDER = ORDER_ON_THE_PAGE.split()
 """A module imports only modules that come before it."""
 
 LEARNING_HALF = ("prepare", "kernels", "model", "train", "bake", "pipeline")
 EDITING_HALF = (
-    "layer_files",
-    "project",
-    "canvas_edits",
-    "shot_edits",
-    "edits",
-    "mattes",
-    "documents",
-    "blending",
-    "films",
-    "placing",
-    "patches",
-    "staging",
-    "rendering",
-    "render",
-    "trackers",
-    "scripts",
-    "layer_videos",
-    "export",
+    *("layer_files", "project"),
+    *("canvas_edits", "shot_edits", "edits", "staging", "cameras", "timing", "coverage", "shots"),
+    *("mattes", "documents", "blending", "films", "placing", "patches", "rendering", "render"),
+    *("trackers", "scripts", "layer_videos", "export"),
 )
 EDITING_HALF += ("tracks", "measures", "evaluate", "report")
 

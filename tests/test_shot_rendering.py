@@ -9,6 +9,7 @@ import pytest
 from truth_project import make_truth_project
 
 from layerloom import media
+from layerloom.coverage import seen_canvas, unseen_share
 from layerloom.edits import Edit, HideEdit, OverlayEdit
 from layerloom.project import Project
 from layerloom.render import render
@@ -22,6 +23,7 @@ from layerloom.shot_edits import (
     ReverseEdit,
     SpeedEdit,
     StabilizeEdit,
+    UnseenEdit,
 )
 from layerloom.shots import list_shots
 from layerloom.synthetic import SyntheticClip, make_clip
@@ -208,3 +210,18 @@ def test_hiding_and_moving_the_camera_go_together(project: Project, clip: Synthe
     plates = run(project, [HideEdit("object"), CameraEdit(lock=2)])
     both = (clip.alpha[0, 2] == 0)[..., None] * np.ones((1, 1, 3), bool)
     assert psnr(plates[2][both], clip.frames[2][both]) > 40
+
+
+@pytest.mark.parametrize("content", ["transparent", "#ff00ff"])
+def test_what_nobody_saw_is_marked(project: Project, clip: SyntheticClip, content: str) -> None:
+    far = CameraEdit((Keyframe(0, x=-SIZE[0] / 2.0),))
+    frame = run(project, [far, UnseenEdit(content)], frames=range(1))[0]
+    plain = run(project, [far], frames=range(1))[0]
+    share = unseen_share(project, list_shots(project, [far]).shots[0], seen_canvas(project))
+    assert 0.1 < (share == 1).mean() < 0.5
+    if content == "transparent":
+        np.testing.assert_array_equal(frame[..., :3], plain)
+        np.testing.assert_array_equal(frame[..., 3] == 0, share > 0.998)
+    else:
+        assert (frame[share == 1] == (255, 0, 255)).all()
+        np.testing.assert_array_equal(frame[share == 0], plain[share == 0])

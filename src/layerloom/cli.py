@@ -10,10 +10,11 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Sequence
+from fractions import Fraction
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
@@ -26,6 +27,11 @@ from layerloom.edits import BackgroundEdit, Edit, HideEdit, edits_from_json
 from layerloom.errors import UserError
 from layerloom.progress import Report
 from layerloom.project import Project
+from layerloom.shot_edits import UnseenEdit
+from layerloom.shot_options import ShotOptions
+
+if TYPE_CHECKING:
+    from layerloom.shots import ShotList
 
 # Commands import what they need when they run, so that those without learning start without PyTorch.
 
@@ -138,6 +144,7 @@ def render(
     project: ProjectFolder,
     out: Annotated[str, arg(metavar="FILE|PATTERN")],
     canvas: Annotated[CanvasOptions, arg(name="")],
+    shot: Annotated[ShotOptions, arg(name="")],
     edits: OptionalFile = None,
     hide: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="LAYER")] = (),
     background: Annotated[str | None, arg(metavar="FILE|#rrggbb", help_behavior_hint="")] = None,
@@ -159,6 +166,7 @@ def render(
         json: One JSON object a line instead of progress bars.
     """
     from layerloom.render import render as render_frames
+    from layerloom.shots import list_shots
 
     opened = Project.open(project)
     numbers = _source_range(opened, frames)
@@ -166,12 +174,18 @@ def render(
         *canvas.edits(),
         *(HideEdit(layer) for layer in hide),
         *([] if background is None else [_background(background)]),
+        *shot.edits(opened.source.size, numbers),
         *([] if edits is None else _read_edits(edits)),
     ]
-    pictures = render_frames(opened, chosen, numbers, mode)
+    shots = list_shots(opened, chosen, numbers)
+    sound = _sound(opened, numbers) if shots.speed == 1 else {}
     with Console(json) as console:
-        _write(opened, numbers, out, codec, pictures, console)
-        console.result(f"{out}: {len(numbers)} frames", {"output": out, "frames": len(numbers)})
+        if shots.speed != 1 and _sound(opened, numbers):
+            console.note("the sound is left out, as the speed changes")
+        _tell_unseen(opened, chosen, shots, console)
+        pictures = render_frames(opened, chosen, numbers, mode)
+        _write(shots, opened.source.fps, out, codec, pictures, sound, console)
+        console.result(f"{out}: {len(shots.shots)} frames", {"output": out, "frames": len(shots.shots)})
 
 
 def export(
@@ -416,17 +430,40 @@ def _read_edits(file: Path) -> tuple[Edit, ...]:
     return edits_from_json(file.read_text(encoding="utf-8"), file.parent)
 
 
-def _write(project: Project, numbers: range, out: str, codec: str | None, pictures: Any, console: Console) -> None:
-    """Frames to a file, with the source's times and, where there is one, its sound."""
-    source = project.source
-    first = numbers.start - source.first_frame
-    stamps = source.timestamps[first : first + len(numbers)]
-    times = [stamp - stamps[0] for stamp in stamps]
+def _tell_unseen(project: Project, edits: Sequence[Edit], shots: "ShotList", console: Console) -> None:
+    """One line on what is shown though nobody saw it."""
+    from layerloom.coverage import unseen_shares
+
+    shares = unseen_shares(project, edits, shots.shots)
+    if max(shares) < LEAST_UNSEEN:
+        return
+    shown = next((edit.content for edit in reversed(edits) if isinstance(edit, UnseenEdit)), "guessed from around it")
+    worst = shares.index(max(shares))
+    console.note(
+        f"no frame saw {sum(shares) / len(shares):.1%} of what is shown, in {sum(share > 0 for share in shares)} of"
+        f" {len(shares)} frames, most in frame {worst} ({shares[worst]:.1%}); it is {shown}"
+    )
+
+
+LEAST_UNSEEN = 0.0005
+"""Share of a frame below which it is not worth a line."""
+
+
+def _write(
+    shots: "ShotList",
+    fps: Fraction,
+    out: str,
+    codec: str | None,
+    pictures: Iterable[Any],
+    sound: dict[str, Any],
+    console: Console,
+) -> None:
+    """Frames to a file, each at its time, with the sound."""
     count = console.counter("render")
-    with media.open_writer(out, source.size, times, source.fps, codec, **_sound(project, numbers)) as writer:
+    with media.open_writer(out, shots.size, shots.timestamps, fps, codec, **sound) as writer:
         for done, picture in enumerate(pictures, 1):
             writer.write(picture)
-            count(done, len(numbers))
+            count(done, len(shots.shots))
 
 
 def _sound(project: Project, numbers: range) -> dict[str, Any]:

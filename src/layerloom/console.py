@@ -69,6 +69,13 @@ class Console:
         """A function of the share done, in [0, 1], that reports a stage."""
         return lambda done: self.report(Report(stage, done))
 
+    def note(self, text: str) -> None:
+        """Something that the user should know, worth a line."""
+        if self.as_json:
+            print(json.dumps({"event": "note", "text": text}), flush=True)
+        else:
+            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def result(self, text: str, values: dict[str, Any]) -> None:
         """The command's outcome."""
         self._progress.stop()

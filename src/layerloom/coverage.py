@@ -1,6 +1,6 @@
 """What nobody saw: where a shot shows the background, and no frame of the source did."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -8,12 +8,15 @@ from jaxtyping import Bool, Float32, Float64
 
 from layerloom import media
 from layerloom.conventions import Size, transform_points
+from layerloom.edits import BackgroundEdit, Edit, HideEdit, parse_colour
 from layerloom.project import Project
+from layerloom.shot_edits import UnseenEdit
 from layerloom.staging import Instance, Shot
 
 FAINT, SURE = 0.25, 0.75
 """A texel's alpha says how surely it was seen: not at all below the first, fully above the second."""
 CROP_STEP_PIXELS = 4
+REPORT_STEP_PIXELS = 6
 
 Points = Float64[np.ndarray, "h w 2"]
 
@@ -42,6 +45,33 @@ def unseen_share(
     return left
 
 
+def unseen_shares(project: Project, edits: Sequence[Edit], shots: Iterable[Shot]) -> list[float]:
+    """By frame, the share of its pixels that show background which nobody saw, sampled. Edits of textures do not count
+    as seeing."""
+    if any(isinstance(edit, BackgroundEdit) for edit in edits):
+        return [0.0 for _ in shots]
+    seen, hidden = seen_canvas(project), _hidden(project, edits)
+    return [float(unseen_share(project, shot, seen, hidden, REPORT_STEP_PIXELS).mean()) for shot in shots]
+
+
+def unseen_marker(project: Project, edits: Sequence[Edit]) -> Callable[[Shot, np.ndarray], np.ndarray]:
+    """What marks a shot's picture as the last UnseenEdit says; without one the picture stays as it is."""
+    marks = [edit for edit in edits if isinstance(edit, UnseenEdit)]
+    if not marks or any(isinstance(edit, BackgroundEdit) for edit in edits):
+        return lambda shot, picture: picture
+    seen, hidden = seen_canvas(project), _hidden(project, edits)
+
+    def mark(shot: Shot, picture: np.ndarray) -> np.ndarray:
+        share = unseen_share(project, shot, seen, hidden)
+        full_scale = np.iinfo(picture.dtype).max
+        if marks[-1].content == "transparent":
+            return np.dstack([picture, np.rint((1 - share) * full_scale).astype(picture.dtype)])
+        colour = np.array(parse_colour(marks[-1].content), np.float32) * full_scale
+        return np.rint(picture + share[..., None] * (colour - picture)).astype(picture.dtype)
+
+    return mark
+
+
 def needed_zoom(project: Project, shots: Iterable[Shot]) -> float:
     """How far to zoom in about the frame's middle so that shots show no background beyond the source's frames that
     nobody saw; infinite if that is in the very middle."""
@@ -60,6 +90,10 @@ def _needed_zoom(project: Project, shot: Shot, seen: Float32[np.ndarray, "H W"])
     half = np.array(shot.size) / 2
     reach = (np.abs(xy[unknown] - half) - CROP_STEP_PIXELS).clip(0) / half
     return float(1 / max(reach.max(1).min(), 1e-6))
+
+
+def _hidden(project: Project, edits: Sequence[Edit]) -> set[int]:
+    return {project.layer_index(edit.layer) for edit in edits if isinstance(edit, HideEdit)}
 
 
 def _pixels(size: Size, step: int) -> Points:

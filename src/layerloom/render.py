@@ -6,13 +6,14 @@ of what it covers. `synthesis` shows the layers alone. `rendering/definition.py`
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Literal
 
 import numpy as np
 
+from layerloom.coverage import unseen_marker
 from layerloom.edits import Edit
 from layerloom.mattes import mattes, own_alphas
 from layerloom.project import Project
@@ -29,7 +30,7 @@ Mode = Literal["detail", "synthesis"]
 def render(
     project: Project, edits: Sequence[Edit] = (), frames: range | None = None, mode: Mode = "detail"
 ) -> Iterator[np.ndarray]:
-    """The edited frames, h w 3, in the source's integer type (uint8 where the source is gone).
+    """The edited frames, h w 3, in the source's integer type (uint8 where the source is gone); h w 4 with transparency.
 
     frames: the source's, from 0, that are shown; all by default. `list_shots` says how many frames come out, of what
     size and when. Edits and frames are checked, and files read, before the first frame is asked for: UserError.
@@ -48,7 +49,12 @@ def render_shots(
     scene = Scene(project, edits)
     footage = _Footage(project, mode)
     details = DetailMaps(project, _draw)
-    work = partial(_render_shot, scene, details if mode == "detail" else None, project.source_bit_depth)
+    draw = partial(_render_shot, scene, details if mode == "detail" else None, project.source_bit_depth)
+    mark = unseen_marker(project, edits)
+
+    def work(shot: Shot, pictures: dict[int, np.ndarray]) -> np.ndarray:
+        return mark(shot, draw(shot, pictures))
+
     return _in_parallel(work, ((shot, footage.read(shot)) for shot in shots))
 
 
@@ -122,7 +128,7 @@ def _draw(scene: Scene, shot: Shot, inputs: Inputs) -> np.ndarray:
     return render_shot(scene, shot, inputs, torch.device("cpu"))
 
 
-def _in_parallel(work: partial[np.ndarray], inputs: Iterable[tuple[object, ...]]) -> Iterator[np.ndarray]:
+def _in_parallel(work: Callable[..., np.ndarray], inputs: Iterable[tuple[object, ...]]) -> Iterator[np.ndarray]:
     """work(...) for the inputs in turn, in their order: a few at a time on all cores, however long the inputs are."""
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:

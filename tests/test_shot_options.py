@@ -1,0 +1,106 @@
+"""Options of the command line become edits of the shot, or are refused with one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from layerloom.errors import UserError
+from layerloom.shot_edits import (
+    CameraEdit,
+    CropEdit,
+    DuplicateEdit,
+    ExtendEdit,
+    FreezeEdit,
+    Keyframe,
+    MoveEdit,
+    ReverseEdit,
+    SpeedEdit,
+    StabilizeEdit,
+    UnseenEdit,
+)
+from layerloom.shot_options import ShotOptions
+
+
+def edits(**options: object) -> list[object]:
+    return list(ShotOptions(**options).edits((100, 60), range(10, 20)))  # pyright: ignore[reportArgumentType]
+
+
+def test_options_say_what_they_mean() -> None:
+    assert edits() == []
+    assert edits(move=("dog:30,-4.5", "dog:0,0,1.5"), duplicate=("dog:1,2,0.5,90",)) == [
+        MoveEdit("dog", 30.0, -4.5),
+        MoveEdit("dog", 0.0, 0.0, 1.5),
+        DuplicateEdit("dog", 1.0, 2.0, 0.5, 90.0),
+    ]
+    assert edits(freeze=("dog@12",), reverse=("dog",)) == [FreezeEdit("dog", 12), ReverseEdit("dog")]
+    assert edits(speed=0.5, stabilize="background", crop=True) == [
+        SpeedEdit(0.5),
+        StabilizeEdit("background"),
+        CropEdit(),
+    ]
+    assert edits(stabilize="dog:0.4", unseen="transparent") == [StabilizeEdit("dog", 0.4), UnseenEdit("transparent")]
+    assert edits(extend="1,2,3,4") == [ExtendEdit(1, 2, 3, 4)]
+    assert edits(extend="1.5") == [ExtendEdit(25, 15, 25, 15)]
+
+
+def test_cameras_move_in_the_course_of_the_shot(tmp_path: Path) -> None:
+    assert edits(camera=("lock:12", "pan:40,-5", "zoom:2")) == [
+        CameraEdit(lock=12),
+        CameraEdit((Keyframe(10), Keyframe(19, 40.0, -5.0))),
+        CameraEdit((Keyframe(10), Keyframe(19, zoom=2.0))),
+    ]
+    document = {
+        "format": "layerloom-camera",
+        "version": 1,
+        "lock": 12,
+        "keyframes": [{"frame": 10}, {"frame": 19, "x": 40, "zoom": 2, "rotation": 3.5}],
+    }
+    file = tmp_path / "camera.json"
+    file.write_text(json.dumps(document))
+    assert edits(camera=(str(file),)) == [CameraEdit((Keyframe(10), Keyframe(19, 40.0, 0.0, 2.0, 3.5)), 12)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"move": ("dog",)}, "the form is --move LAYER:RIGHT,DOWN"),
+        ({"move": ("dog:1",)}, "the form is --move LAYER:RIGHT,DOWN"),
+        ({"duplicate": ("dog:1,2,3,4,5",)}, "the form is --duplicate LAYER"),
+        ({"move": ("dog:1,2,0",)}, "scale 0: allowed are 0.01 to 100"),
+        ({"freeze": ("dog",)}, "the form is --freeze LAYER@FRAME"),
+        ({"freeze": ("dog@-1",)}, "frames are whole numbers"),
+        ({"speed": 0.0}, "factor 0: allowed are 0.01 to 100"),
+        ({"stabilize": "background:hard"}, "the form is --stabilize LAYER"),
+        ({"stabilize": "background:3"}, "strength 3: allowed are 0 to 1"),
+        ({"camera": ("pan:3",)}, "the form is --camera pan:RIGHT,DOWN"),
+        ({"camera": ("zoom:x",)}, "the form is --camera zoom:FACTOR"),
+        ({"camera": ("lock:first",)}, "the form is --camera lock:FRAME"),
+        ({"camera": ("nowhere.json",)}, "nowhere.json: no such camera file, nor one of lock:FRAME"),
+        ({"extend": "0.5"}, "allowed factors are 1 to 8"),
+        ({"extend": "1,2"}, "the form is --extend"),
+        ({"extend": "1,2,3,4.5"}, "pixels are whole numbers"),
+        ({"extend": "-1,2,3,4"}, "left -1: allowed are 0 to 16384"),
+        ({"unseen": "red"}, "allowed are transparent and a colour"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        edits(**options)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "camera: not valid JSON"),
+        ("[]", "camera: the file's format is not 'layerloom-camera'"),
+        ('{"format": "layerloom-camera", "version": 2}', "camera: version 2; this layerloom reads version 1"),
+        ('{"format": "layerloom-camera", "version": 1}', "neither keyframes nor a frame to lock to"),
+        ('{"format": "layerloom-camera", "version": 1, "path": []}', "a camera file has if wanted keyframes, lock"),
+    ],
+)
+def test_wrong_camera_files_are_named(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "camera.json"
+    file.write_text(text)
+    with pytest.raises(UserError, match=message):
+        edits(camera=(str(file),))
