@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from layerloom import media
+from layerloom.canvas_edits import parse_colour
 from layerloom.conventions import Size, transform_points
-from layerloom.edits import BackgroundEdit, Edit, HideEdit, parse_colour
+from layerloom.edits import BackgroundEdit, Edit, HideEdit
 from layerloom.project import Project
 from layerloom.shot_edits import UnseenEdit
 from layerloom.staging import Instance, Shot
