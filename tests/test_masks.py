@@ -1,4 +1,4 @@
-"""Masks: every layout a user may bring, every way it can be wrong; filling and trust."""
+"""Masks: every layout a user may bring, every way it can be wrong."""
 
 from pathlib import Path
 
@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from layerloom.clip import FlowField, Masks
 from layerloom.errors import UserError
-from layerloom.prepare.masks import complete_masks, load_masks
+from layerloom.prepare.masks import load_masks
 
 SIZE = (64, 36)
 
@@ -223,84 +222,3 @@ def test_numbers_outside_the_frames_used(tmp_path: Path) -> None:
     write(tmp_path / "0.png", square(0))
     with pytest.raises(UserError, match="numbered 0 to 0, but the frames used are 3 to 5"):
         load_masks(tmp_path, range(3, 6), SIZE)
-
-
-SPEED = 2  # pixels a frame, to the right
-
-
-def moving_flow(frames: int) -> tuple[FlowField, ...]:
-    """The whole picture moves by SPEED; what leaves it is not seen again."""
-    fields = []
-    for step in (1, 2, 4, 8):
-        vectors = np.zeros((frames - step, 36, 64, 2), np.float16)
-        vectors[..., 0] = SPEED * step
-        sure = np.full(vectors.shape[:3], 255, np.uint8)
-        fields.append(FlowField(step, vectors, -vectors, sure, sure))
-    return tuple(fields)
-
-
-def moving_square(frames: int = 12) -> Masks:
-    coverage = np.stack([square(4 + SPEED * frame) for frame in range(frames)])[None]
-    return Masks(("object",), coverage, np.full_like(coverage, 255))
-
-
-def outline_distance(mask: np.ndarray) -> np.ndarray:
-    """By brute force: pixels to the nearest pixel on the other side."""
-    inside = mask > 127
-    others = [np.argwhere(~inside), np.argwhere(inside)]
-    return np.array(
-        [
-            [np.hypot(*(others[not inside[i, j]] - (i, j)).T).min() for j in range(mask.shape[1])]
-            for i in range(mask.shape[0])
-        ]
-    )
-
-
-def test_precise_masks_are_trusted_up_to_their_outline() -> None:
-    masks = moving_square()
-    completed = complete_masks(masks, moving_flow(12))
-    assert (completed.coverage == masks.coverage).all()
-    distance = outline_distance(masks.coverage[0, 5])
-    assert (completed.trust[0, 5][distance >= 3] == 255).all()
-    assert (completed.trust[0, 5][distance < 1.1] == 64).all(), "a quarter: a hard mask says nothing about softness"
-
-
-@pytest.mark.parametrize("missing", [[5], [0, 1, 2], [4, 5, 6, 7], list(range(1, 12))])
-def test_missing_frames_are_filled_along_the_flow(missing: list[int]) -> None:
-    truth, masks = moving_square(), moving_square()
-    masks.coverage[0, missing] = 0
-    masks.trust[0, missing] = 0
-    completed = complete_masks(masks, moving_flow(12))
-    assert (completed.coverage == truth.coverage).all()
-    assert (completed.trust[0, missing].max((1, 2)) == 128).all(), "filled frames are trusted by half"
-
-
-def test_a_frame_that_disagrees_loses_trust_only_where_it_does() -> None:
-    masks = moving_square()
-    masks.coverage[0, 6] = np.roll(masks.coverage[0, 6], 5, axis=1)
-    completed = complete_masks(masks, moving_flow(12))
-    wrong = masks.coverage[0, 6] != moving_square().coverage[0, 6]
-    assert (completed.trust[0, 6][wrong] == 0).all()
-    sure = ~wrong & (outline_distance(masks.coverage[0, 6]) >= 3)
-    assert (completed.trust[0, 6][sure] == 255).all()
-    assert (completed.coverage == masks.coverage).all()
-    distance = outline_distance(masks.coverage[0, 5])
-    assert (completed.trust[0, 5][distance >= 3] > 127).all(), "its neighbours, outvoting it, keep theirs"
-
-
-def test_unsure_flow_takes_no_trust() -> None:
-    masks = moving_square()
-    masks.coverage[0, 6] = np.roll(masks.coverage[0, 6], 5, axis=1)
-    for field in (flow := moving_flow(12)):
-        field.forward_confidence[:] = field.backward_confidence[:] = 0
-    completed = complete_masks(masks, flow)
-    assert (completed.trust[0, 6][outline_distance(masks.coverage[0, 6]) >= 3] == 255).all()
-
-
-def test_a_filled_mask_gives_way_to_a_given_one() -> None:
-    front, behind = moving_square().coverage[0], np.roll(moving_square().coverage[0], 4, axis=2)
-    masks = Masks(("a", "b"), np.stack([front, behind]), np.full((2, 12, 36, 64), 255, np.uint8))
-    masks.coverage[0, 6] = masks.trust[0, 6] = 0
-    completed = complete_masks(masks, moving_flow(12))
-    assert (completed.coverage[1] == behind).all()
-    assert (completed.coverage[0, 6] == np.minimum(front[6], 255 - behind[6])).all()

@@ -22,9 +22,10 @@ from layerloom.clip import Clip, SourceReference
 from layerloom.conventions import Size, fit_long_edge
 from layerloom.errors import UserError
 from layerloom.kernels.dispatch import kernel_report
+from layerloom.prepare.complete import complete_masks
 from layerloom.prepare.discover import discover_masks
 from layerloom.prepare.flow import COMPUTE_LONG_EDGE, compute_flow
-from layerloom.prepare.masks import complete_masks, load_masks
+from layerloom.prepare.masks import load_masks
 from layerloom.prepare.motion import estimate_motion
 from layerloom.progress import OnReport, Report
 from layerloom.project import Project
@@ -96,7 +97,7 @@ def prepare(
         first_frame=used.start,
     )
     on_report(Report("masks", 0.0))
-    found = discover_masks(images, fields) if given is None else complete_masks(given, fields)
+    found = discover_masks(images, fields) if given is None else complete_masks(given, images, fields)
     if not found.names:
         on_report(Report("masks", 1.0, message="nothing moves against the camera: one background layer"))
     on_report(Report("motion", 0.0))

@@ -17,7 +17,8 @@ from jaxtyping import Float32, Float64, Int32, UInt8
 from layerloom.clip import FlowField, Masks
 from layerloom.conventions import Size, fit_long_edge, pixel_centres, rescale_positions, transform_points
 from layerloom.parallel import in_threads
-from layerloom.prepare.masks import Link, complete_masks, links_of
+from layerloom.prepare.complete import complete_masks
+from layerloom.prepare.links import Link, links_of
 
 WORK_LONG_EDGE = 320
 MAXIMUM_OBJECTS = 4
@@ -55,7 +56,7 @@ def discover_masks(frames: UInt8[np.ndarray, "t h w 3"], flow: Sequence[FlowFiel
         for frame, image in enumerate(mask):
             coverage[i, frame] = np.round(255 * np.clip(cv2.resize(image, size), 0, 1))
     names = tuple(f"object{i + 1}" for i in range(len(cut_out)))
-    return complete_masks(Masks(names, coverage, np.full_like(coverage, DISCOVERED_TRUST)), flow)
+    return complete_masks(Masks(names, coverage, np.full_like(coverage, DISCOVERED_TRUST)), frames, flow)
 
 
 def _resized(field: FlowField, size: Size) -> FlowField:

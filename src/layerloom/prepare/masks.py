@@ -1,22 +1,20 @@
-"""Masks a user gives: read them, fill missing frames along the flow, and say how far each pixel can be trusted."""
+"""Masks a user gives: every layout of files there is, read, numbered and resized."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 
-from layerloom.clip import FlowField, Masks, check_layer_names
-from layerloom.conventions import Size, rescale_positions
+from layerloom.clip import Masks, check_layer_names
+from layerloom.conventions import Size
 from layerloom.errors import UserError
 from layerloom.parallel import do_in_threads, in_threads
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
-OUTLINE_TRUST = 0.25  # of a given mask along its outline: it may become soft there, but not wander off
 VOID_INDEX = 255  # palette images of segmentation datasets mark undecided pixels with it
 
 
@@ -168,8 +166,8 @@ def _load_indexed(directory: Path, files: Mapping[int, Path], frames: int, size:
 
     def store(frame: int) -> None:
         for i, index in enumerate(indices):
-            masks.coverage[i, frame] = _resize((images[frame] == index).astype(np.uint8) * 255, size)
-        masks.trust[:, frame] = 255 - _resize((images[frame] == VOID_INDEX).astype(np.uint8) * 255, size)
+            masks.coverage[i, frame] = resize_mask((images[frame] == index).astype(np.uint8) * 255, size)
+        masks.trust[:, frame] = 255 - resize_mask((images[frame] == VOID_INDEX).astype(np.uint8) * 255, size)
 
     do_in_threads(store, images)
     return masks
@@ -189,7 +187,7 @@ def _values(image: UInt8[np.ndarray, "h w"]) -> set[int]:
 def _load_grey(directory: Path, objects: Mapping[str, Mapping[int, Path]], frames: int, size: Size) -> Masks:
     masks = _missing_masks(tuple(objects), frames, size)
     for i, (name, files) in enumerate(objects.items()):
-        read = in_threads(lambda path: _resize(_read_grey(path), size), files.values())
+        read = in_threads(lambda path: resize_mask(_read_grey(path), size), files.values())
         for frame, mask in zip(files, read, strict=True):
             masks.coverage[i, frame] = mask
             masks.trust[i, frame] = 255
@@ -199,7 +197,7 @@ def _load_grey(directory: Path, objects: Mapping[str, Mapping[int, Path]], frame
         if brightest < 16:
             raise UserError(f"{directory}: masks of '{name}' reach only {brightest} of 255; full coverage is 255")
     for frame in range(frames):
-        masks.coverage[:, frame] = _without_overlaps(masks.coverage[:, frame])
+        masks.coverage[:, frame] = without_overlaps(masks.coverage[:, frame])
     return masks
 
 
@@ -222,153 +220,15 @@ def _read_grey(path: Path) -> UInt8[np.ndarray, "h w"]:
     return colour[..., 0].copy()
 
 
-def _resize(mask: UInt8[np.ndarray, "h0 w0"], size: Size) -> UInt8[np.ndarray, "h w"]:
+def resize_mask(mask: UInt8[np.ndarray, "h0 w0"], size: Size) -> UInt8[np.ndarray, "h w"]:
     shrinking = mask.shape[1] > size[0]
     return cv2.resize(mask, size, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
 
 
-def _without_overlaps(coverage: UInt8[np.ndarray, "objects h w"]) -> UInt8[np.ndarray, "objects h w"]:
+def without_overlaps(coverage: UInt8[np.ndarray, "objects h w"]) -> UInt8[np.ndarray, "objects h w"]:
     """Leave to each object only what those before it do not cover."""
     free, kept = np.full(coverage.shape[1:], 255, np.uint8), np.empty_like(coverage)
     for i, mask in enumerate(coverage):
         kept[i] = np.minimum(mask, free)
         free -= kept[i]
     return kept
-
-
-class Link(NamedTuple):
-    """Where another frame shows what this frame shows: for `cv2.remap`, whose pixel centres are at whole numbers."""
-
-    frame: int
-    distance: int
-    x: Float32[np.ndarray, "h w"]
-    y: Float32[np.ndarray, "h w"]
-    confidence: Float32[np.ndarray, "h w"]
-
-    def bring(self, image: np.ndarray) -> np.ndarray:
-        """The other frame's `image` ("h w" or "h w c"), moved to where this frame shows the same."""
-        return cv2.remap(image, self.x, self.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-
-
-def links_of(frame: int, flow: Sequence[FlowField], size: Size) -> Iterator[Link]:
-    """All frames that the flow connects `frame` with, before and after it, at `size`; confidence in [0, 1]."""
-    for field in flow:
-        pairs = len(field.forward)
-        if frame < pairs:
-            yield _link(frame + field.step, field.step, field.forward[frame], field.forward_confidence[frame], size)
-        if 0 <= (before := frame - field.step) < pairs:
-            yield _link(before, field.step, field.backward[before], field.backward_confidence[before], size)
-
-
-def _link(frame: int, distance: int, vectors: np.ndarray, confidence: UInt8[np.ndarray, "h0 w0"], size: Size) -> Link:
-    field_size = (vectors.shape[1], vectors.shape[0])
-    sureness = confidence.astype(np.float32) / 255
-    if field_size != size:
-        vectors = rescale_positions(cv2.resize(vectors.astype(np.float32), size), field_size, size)
-        sureness = cv2.resize(sureness, size)
-    x = np.arange(size[0], dtype=np.float32) + vectors[..., 0]
-    y = np.arange(size[1], dtype=np.float32)[:, None] + vectors[..., 1]
-    return Link(frame, distance, x, y, sureness)
-
-
-def complete_masks(masks: Masks, flow: Sequence[FlowField]) -> Masks:
-    """Fill missing frames (trust 0 everywhere) along the flow, and set how far each pixel can be trusted.
-
-    Coverage of given frames is not touched. Trust is lowered in two places: to a quarter along the outline, rising
-    to full 3 px from it, where a hard mask says nothing about softness; and where the masks that confident flow brings
-    from other frames say something else (full up to a mean disagreement of 0.15, none from 0.4). So precise masks
-    stay trusted up to their outline, while of masks that jitter or swell the sure inside and outside remain.
-    A filled frame is the mean of the nearest known masks, weighted by the flow's confidence over the distance; its
-    trust is at most half, and none where that mean is undecided. It takes no pixel from another object's given mask.
-    """
-    coverage, trust = masks.coverage.copy(), np.zeros_like(masks.trust)
-    given = np.asarray(masks.trust.any((2, 3)))
-    for i, known in enumerate(given):
-        _fill_missing(coverage[i], known, flow)
-    for frame in np.flatnonzero(~given.all(0)):
-        order = np.argsort(~given[:, frame], kind="stable")  # what is filled gives way to what is given
-        coverage[order, frame] = _without_overlaps(coverage[order, frame])
-    small = _at_flow_size(coverage, flow)
-
-    def set_trust(frame: int) -> None:
-        doubts = _disagreement(small, given, frame, flow)
-        for i, known in enumerate(given[:, frame]):
-            if known:
-                doubt = cv2.resize(doubts[i], coverage.shape[:1:-1])
-                sureness = masks.trust[i, frame] * (1 - _ramp(doubt, 0.15, 0.4))
-            else:
-                decided = np.abs(coverage[i, frame] / np.float32(127.5) - 1)
-                sureness = 128 * _ramp(decided, 0.5, 0.9) * given[i].any()
-            from_outline = _ramp(_outline_distance(coverage[i, frame]), 1.0, 3.0)
-            floor = OUTLINE_TRUST if known else 0.0
-            trust[i, frame] = np.round(sureness * (floor + (1 - floor) * from_outline))
-
-    do_in_threads(set_trust, range(coverage.shape[1]))
-    return Masks(masks.names, coverage, trust)
-
-
-def _at_flow_size(
-    coverage: UInt8[np.ndarray, "objects t h w"], flow: Sequence[FlowField]
-) -> UInt8[np.ndarray, "objects t _ _"]:
-    """Masks as small as the flow, where it is smaller."""
-    objects, frames, height, width = coverage.shape
-    size = min((field.size for field in flow), default=(width, height))
-    if size >= (width, height):
-        return coverage
-    small = np.empty((objects, frames, size[1], size[0]), np.uint8)
-
-    def shrink(frame: int) -> None:
-        for i in range(objects):
-            small[i, frame] = _resize(coverage[i, frame], size)
-
-    do_in_threads(shrink, range(frames))
-    return small
-
-
-def _ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """0 up to `low`, 1 from `high`."""
-    return np.clip((values - low) / (high - low), 0, 1)
-
-
-def _outline_distance(mask: UInt8[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
-    """Pixels to the nearest pixel on the other side of the outline: 1 for those along it."""
-    inside = (mask > 127).astype(np.uint8)
-    distances = (cv2.distanceTransform(side, cv2.DIST_L2, cv2.DIST_MASK_5) for side in (inside, 1 - inside))
-    return np.maximum(*distances)
-
-
-def _fill_missing(mask: UInt8[np.ndarray, "t h w"], known: Bool[np.ndarray, " t"], flow: Sequence[FlowField]) -> None:
-    """Frame after frame away from the known ones, each from neighbours that lie nearer to a known one."""
-    if not known.any():
-        return
-    away = np.abs(np.arange(len(known))[:, None] - np.flatnonzero(known)).min(1)
-    for distance in range(1, away.max() + 1):
-
-        def fill(frame: int, distance: int = distance) -> None:
-            total, weights = np.zeros(mask.shape[1:], np.float32), np.zeros(mask.shape[1:], np.float32)
-            for link in links_of(frame, flow, (mask.shape[2], mask.shape[1])):
-                if away[link.frame] < distance:
-                    weight = (link.confidence + 0.02) / (link.distance * (1 + away[link.frame]))
-                    total += weight * link.bring(mask[link.frame])
-                    weights += weight
-            mask[frame] = np.round(total / np.maximum(weights, 1e-6))
-
-        do_in_threads(fill, np.flatnonzero(away == distance).tolist())
-
-
-def _disagreement(
-    masks: UInt8[np.ndarray, "objects t h w"],
-    known: Bool[np.ndarray, "objects t"],
-    frame: int,
-    flow: Sequence[FlowField],
-) -> Float32[np.ndarray, "objects h w"]:
-    """How far other frames' known masks, brought here, differ from it in the mean: 0…1; 0 where flow is unsure."""
-    objects, _, height, width = masks.shape
-    total = np.zeros((objects, height, width), np.float32)
-    weights = np.full_like(total, 0.3)  # one uncertain neighbour alone cannot take trust away
-    for link in links_of(frame, flow, (width, height)):
-        weight = link.confidence**2 / link.distance
-        for i in np.flatnonzero(known[:, link.frame]):
-            total[i] += weight * (link.bring(masks[i, link.frame]).astype(np.float32) - masks[i, frame])
-            weights[i] += weight
-    return np.abs(total) / (255 * weights)

@@ -1,0 +1,203 @@
+"""Given masks made whole: missing frames filled, outlines that jump or lie off corrected, and trust for every pixel.
+
+    given masks ──► filled along the flow ──► steadied ──► moved onto the edges ──► settled by colour ──► trust
+
+Masks that are right are left alone, and what is right is asked of the clip: do a mask's outlines, brought along the
+flow, agree from frame to frame, and does the picture, over the whole clip, have its edges where they are?
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, UInt8
+
+from layerloom.clip import FlowField, Masks
+from layerloom.conventions import Size, fit_long_edge
+from layerloom.parallel import do_in_threads
+from layerloom.prepare.links import links_of
+from layerloom.prepare.masks import resize_mask, without_overlaps
+from layerloom.prepare.outlines import STILL_PIXELS, outline_offset, settle_by_colour, signed_distance, steady
+
+WORK_LONG_EDGE = 480
+"""Outlines are corrected on frames this small; there an error of one of a thousand pixels is nothing."""
+OUTLINE_TRUST = 0.25
+"""Of a given mask along its outline: it may become soft there, but not wander off."""
+SURE_PIXELS = 3.0
+"""From its outline on a precise mask is fully trusted."""
+ERROR_PIXELS = 3.0
+"""By which a corrected outline may still be wrong, at the working size."""
+FILLED_TRUST = 128
+
+
+def complete_masks(masks: Masks, frames: UInt8[np.ndarray, "t h w 3"], flow: Sequence[FlowField]) -> Masks:
+    """Fill missing frames (trust 0 everywhere), correct outlines that are wrong, and set how far to trust each pixel.
+
+    A filled frame is the mean of the nearest known masks along the flow, weighted by the flow's confidence over the
+    distance; its trust is at most half, and none where that mean is undecided. It takes no pixel from another object's
+    given mask. Objects whose outlines jump from frame to frame (root mean square over 0.8 px at 480 px long edge), or
+    lie a pixel or more inside or outside the picture's edges throughout the clip, are corrected in all frames.
+    Coverage of all others is not touched, but where a corrected one in front covers it.
+
+    Trust is lowered in two places: to a quarter along the outline, rising to full 3 px from it (of a corrected one
+    farther), where a hard mask says nothing about softness; and where the masks that confident flow brings from other
+    frames say something else (full up to a mean disagreement of 0.15, none from 0.4).
+    """
+    coverage = masks.coverage.copy()
+    given = np.asarray(masks.trust.any((2, 3)))
+    for i, known in enumerate(given):
+        _fill_missing(coverage[i], known, flow)
+    for frame in np.flatnonzero(~given.all(0)):
+        order = np.argsort(~given[:, frame], kind="stable")  # what is filled gives way to what is given
+        coverage[order, frame] = without_overlaps(coverage[order, frame])
+    coverage, sure_pixels = _corrected(coverage, given, frames, flow)
+    return Masks(masks.names, coverage, _trust(coverage, masks.trust, given, sure_pixels, flow))
+
+
+def _trust(
+    coverage: UInt8[np.ndarray, "objects t h w"],
+    given_trust: UInt8[np.ndarray, "objects t h w"],
+    given: Bool[np.ndarray, "objects t"],
+    sure_pixels: Float64[np.ndarray, " objects"],
+    flow: Sequence[FlowField],
+) -> UInt8[np.ndarray, "objects t h w"]:
+    """Trust of each object's masks, full from `sure_pixels` off its outlines."""
+    trust = np.zeros_like(given_trust)
+    small = _at_flow_size(coverage, flow)
+
+    def set_trust(frame: int) -> None:
+        doubts = _disagreement(small, given, frame, flow)
+        for i, known in enumerate(given[:, frame]):
+            if known:
+                doubt = cv2.resize(doubts[i], coverage.shape[:1:-1])
+                sureness = given_trust[i, frame] * (1 - _ramp(doubt, 0.15, 0.4))
+            else:
+                decided = np.abs(coverage[i, frame] / np.float32(127.5) - 1)
+                sureness = FILLED_TRUST * _ramp(decided, 0.5, 0.9) * given[i].any()
+            from_outline = _ramp(_outline_distance(coverage[i, frame]), 1.0, sure_pixels[i])
+            floor = OUTLINE_TRUST if known else 0.0
+            trust[i, frame] = np.round(sureness * (floor + (1 - floor) * from_outline))
+
+    do_in_threads(set_trust, range(coverage.shape[1]))
+    return trust
+
+
+def _corrected(
+    coverage: UInt8[np.ndarray, "objects t h w"],
+    given: Bool[np.ndarray, "objects t"],
+    frames: UInt8[np.ndarray, "t h w 3"],
+    flow: Sequence[FlowField],
+) -> tuple[UInt8[np.ndarray, "objects t h w"], Float64[np.ndarray, " objects"]]:
+    """Coverage with wrong outlines corrected, and how many pixels off each object's outline it is sure."""
+    size = (frames.shape[2], frames.shape[1])
+    work_size = fit_long_edge(size, WORK_LONG_EDGE)
+    wrong, offsets = np.zeros(len(coverage), bool), np.zeros(len(coverage))
+    distances = np.empty((*coverage.shape[:2], work_size[1], work_size[0]), np.float32)
+    small = _resized(frames, work_size)
+    for i, known in enumerate(given):
+        inside = _resized(coverage[i], work_size) > 127
+        distances[i] = np.stack([signed_distance(image) for image in inside])
+        known = known & inside.any((1, 2))
+        if known.any():
+            distances[i], jump = steady(distances[i], known, flow)
+            offsets[i] = outline_offset(small, distances[i])
+            wrong[i] = jump >= STILL_PIXELS or offsets[i] != 0
+    if wrong.any():
+        shares = settle_by_colour(small, _moved(distances, offsets), ERROR_PIXELS)
+        corrected = np.round(255 * shares[wrong]).astype(np.uint8)
+        coverage = coverage.copy()
+        coverage[wrong] = np.stack([_resized(mask, size) for mask in corrected])
+        for frame in range(len(frames)):
+            coverage[:, frame] = without_overlaps(coverage[:, frame])
+    return coverage, np.where(wrong, (1 + ERROR_PIXELS) * size[0] / work_size[0], SURE_PIXELS)
+
+
+def _resized(images: UInt8[np.ndarray, "t h0 w0 *c"], size: Size) -> UInt8[np.ndarray, "t h w *c"]:
+    if (images.shape[2], images.shape[1]) == size:
+        return images
+    interpolation = cv2.INTER_AREA if images.shape[2] > size[0] else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(image, size, interpolation=interpolation) for image in images])
+
+
+def _moved(
+    distances: Float32[np.ndarray, "objects t h w"], offsets: np.ndarray
+) -> Float32[np.ndarray, "objects t h w"]:
+    """Outlines grown or shrunk by their offsets. A swollen mask has covered the edge of what lies behind it: there the
+    object behind is taken to go on for as far as it is swollen itself, before it shrinks."""
+    moved = distances.copy()
+    for i, offset in enumerate(offsets):
+        for frame, distance in enumerate(distances[i]):
+            if offset > 0 and i > 0:
+                in_front = (distances[:i, frame] > 0).any(0)
+                distance = signed_distance((distance > 0) | in_front & (distance > -2 * offset))
+            moved[i, frame] = distance - np.float32(offset)
+    for i in range(1, len(moved)):  # what is in front keeps the pixel
+        moved[i] = np.minimum(moved[i], -moved[:i].max(0))
+    return moved
+
+
+def _at_flow_size(
+    coverage: UInt8[np.ndarray, "objects t h w"], flow: Sequence[FlowField]
+) -> UInt8[np.ndarray, "objects t _ _"]:
+    """Masks as small as the flow, where it is smaller."""
+    objects, frames, height, width = coverage.shape
+    size = min((field.size for field in flow), default=(width, height))
+    if size >= (width, height):
+        return coverage
+    small = np.empty((objects, frames, size[1], size[0]), np.uint8)
+
+    def shrink(frame: int) -> None:
+        for i in range(objects):
+            small[i, frame] = resize_mask(coverage[i, frame], size)
+
+    do_in_threads(shrink, range(frames))
+    return small
+
+
+def _ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """0 up to `low`, 1 from `high`."""
+    return np.clip((values - low) / (high - low), 0, 1)
+
+
+def _outline_distance(mask: UInt8[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+    """Pixels to the nearest pixel on the other side of the outline: 1 for those along it."""
+    inside = (mask > 127).astype(np.uint8)
+    distances = (cv2.distanceTransform(side, cv2.DIST_L2, cv2.DIST_MASK_5) for side in (inside, 1 - inside))
+    return np.maximum(*distances)
+
+
+def _fill_missing(mask: UInt8[np.ndarray, "t h w"], known: Bool[np.ndarray, " t"], flow: Sequence[FlowField]) -> None:
+    """Frame after frame away from the known ones, each from neighbours that lie nearer to a known one."""
+    if not known.any():
+        return
+    away = np.abs(np.arange(len(known))[:, None] - np.flatnonzero(known)).min(1)
+    for distance in range(1, away.max() + 1):
+
+        def fill(frame: int, distance: int = distance) -> None:
+            total, weights = np.zeros(mask.shape[1:], np.float32), np.zeros(mask.shape[1:], np.float32)
+            for link in links_of(frame, flow, (mask.shape[2], mask.shape[1])):
+                if away[link.frame] < distance:
+                    weight = (link.confidence + 0.02) / (link.distance * (1 + away[link.frame]))
+                    total += weight * link.bring(mask[link.frame])
+                    weights += weight
+            mask[frame] = np.round(total / np.maximum(weights, 1e-6))
+
+        do_in_threads(fill, np.flatnonzero(away == distance).tolist())
+
+
+def _disagreement(
+    masks: UInt8[np.ndarray, "objects t h w"],
+    known: Bool[np.ndarray, "objects t"],
+    frame: int,
+    flow: Sequence[FlowField],
+) -> Float32[np.ndarray, "objects h w"]:
+    """How far other frames' known masks, brought here, differ from it in the mean: 0…1; 0 where flow is unsure."""
+    objects, _, height, width = masks.shape
+    total = np.zeros((objects, height, width), np.float32)
+    weights = np.full_like(total, 0.3)  # one uncertain neighbour alone cannot take trust away
+    for link in links_of(frame, flow, (width, height)):
+        weight = link.confidence**2 / link.distance
+        for i in np.flatnonzero(known[:, link.frame]):
+            total[i] += weight * (link.bring(masks[i, link.frame]).astype(np.float32) - masks[i, frame])
+            weights[i] += weight
+    return np.abs(total) / (255 * weights)

@@ -1,0 +1,172 @@
+"""Given masks made whole: filled, corrected where they are wrong and only there, trusted as far as they are right."""
+
+import cv2
+import numpy as np
+import pytest
+
+from layerloom.clip import FlowField, Masks
+from layerloom.prepare.complete import complete_masks
+from layerloom.prepare.flow import compute_flow
+from layerloom.synthetic import make_clip
+
+WIDTH, HEIGHT, FRAMES = 96, 64, 12
+SPEED = 2  # pixels a frame, to the right
+
+
+def moving_flow() -> tuple[FlowField, ...]:
+    """The whole picture moves by SPEED; what leaves it is not seen again."""
+    fields = []
+    for step in (1, 2, 4, 8):
+        vectors = np.zeros((FRAMES - step, HEIGHT, WIDTH, 2), np.float16)
+        vectors[..., 0] = SPEED * step
+        sure = np.full(vectors.shape[:3], 255, np.uint8)
+        fields.append(FlowField(step, vectors, -vectors, sure, sure))
+    return tuple(fields)
+
+
+def square(left: int) -> np.ndarray:
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[20:44, left : left + 24] = 255
+    return mask
+
+
+def moving_square() -> Masks:
+    coverage = np.stack([square(10 + SPEED * frame) for frame in range(FRAMES)])[None]
+    return Masks(("object",), coverage, np.full_like(coverage, 255))
+
+
+def pictures(masks: Masks) -> np.ndarray:
+    """What the masks cover in colours of its own, before a background of other ones."""
+    noise = np.random.default_rng(0).integers(0, 30, (HEIGHT, WIDTH, 3), np.uint8)
+    colours = np.array([[70, 90, 60], [190, 120, 80], [60, 60, 190]], np.uint8)
+    label = sum(((number + 1) * (mask > 127) for number, mask in enumerate(masks.coverage)), np.zeros((), int))
+    return colours[label] + noise
+
+
+def disc(radius: int) -> np.ndarray:
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+
+
+def eroded(masks: Masks) -> Masks:
+    return Masks(masks.names, np.stack([[cv2.erode(m, disc(3)) for m in o] for o in masks.coverage]), masks.trust)
+
+
+def dilated(masks: Masks) -> Masks:
+    """Grown by 3 pixels; where objects overlap the one in front keeps the pixel, as masks are read."""
+    coverage = np.stack([[cv2.dilate(m, disc(3)) for m in o] for o in masks.coverage])
+    for i in range(1, len(coverage)):
+        coverage[i][coverage[:i].max(0) > 0] = 0
+    return Masks(masks.names, coverage, masks.trust)
+
+
+def jittered(masks: Masks) -> Masks:
+    shifts = np.random.default_rng(1).integers(-3, 4, (len(masks.names), masks.coverage.shape[1], 2))
+    rolled = [
+        [np.roll(m, s, (0, 1)) for m, s in zip(o, ss, strict=True)]
+        for o, ss in zip(masks.coverage, shifts, strict=True)
+    ]
+    return Masks(masks.names, np.array(rolled), masks.trust)
+
+
+def every_third_missing(masks: Masks) -> Masks:
+    coverage, trust = masks.coverage.copy(), masks.trust.copy()
+    coverage[:, 1::3] = trust[:, 1::3] = 0
+    return Masks(masks.names, coverage, trust)
+
+
+def overlap(found: np.ndarray, truth: np.ndarray) -> float:
+    """Intersection over union, the mean over frames."""
+    found, truth = found > 127, truth > 127
+    return float(((found & truth).sum((-2, -1)) / (found | truth).sum((-2, -1))).mean())
+
+
+def outline_distance(mask: np.ndarray) -> np.ndarray:
+    """By brute force: pixels to the nearest pixel on the other side."""
+    inside = mask > 127
+    others = [np.argwhere(~inside), np.argwhere(inside)]
+    distances = [np.hypot(*(others[not inside[i, j]] - (i, j)).T).min() for i, j in np.ndindex(*mask.shape)]
+    return np.reshape(distances, mask.shape)
+
+
+def test_precise_masks_stay_and_are_trusted_up_to_their_outline() -> None:
+    masks = moving_square()
+    completed = complete_masks(masks, pictures(masks), moving_flow())
+    assert (completed.coverage == masks.coverage).all()
+    distance = outline_distance(masks.coverage[0, 5])
+    assert (completed.trust[0, 5][distance >= 3] == 255).all()
+    assert (completed.trust[0, 5][distance < 1.1] == 64).all(), "a quarter: a hard mask says nothing about softness"
+
+
+@pytest.mark.parametrize("missing", [[5], [0, 1, 2], [4, 5, 6, 7], list(range(1, 12))])
+def test_missing_frames_are_filled_along_the_flow(missing: list[int]) -> None:
+    truth, masks = moving_square(), moving_square()
+    masks.coverage[0, missing] = masks.trust[0, missing] = 0
+    completed = complete_masks(masks, pictures(truth), moving_flow())
+    assert (completed.coverage == truth.coverage).all()
+    assert (completed.trust[0, missing].max((1, 2)) == 128).all(), "filled frames are trusted by half"
+
+
+def test_a_frame_that_disagrees_is_corrected() -> None:
+    truth, masks = moving_square(), moving_square()
+    masks.coverage[0, 6] = np.roll(masks.coverage[0, 6], 5, axis=1)
+    completed = complete_masks(masks, pictures(truth), moving_flow())
+    assert overlap(masks.coverage[0, 6], truth.coverage[0, 6]) < 0.7
+    assert overlap(completed.coverage[0], truth.coverage[0]) > 0.95
+    far = outline_distance(truth.coverage[0, 6]) > 6
+    assert (completed.trust[0, 6][far] == 255).all()
+
+
+def test_where_masks_disagree_and_the_picture_cannot_tell_trust_is_lost() -> None:
+    masks = moving_square()
+    masks.coverage[0, 6, 26:36, 28:38] = 0  # a hole in one frame: neither a shift nor a swelling
+    completed = complete_masks(masks, pictures(moving_square()), moving_flow())
+    assert (completed.coverage == masks.coverage).all()
+    assert (completed.trust[0, 6, 26:36, 28:38] == 0).all()
+    assert (completed.trust[0, 5][outline_distance(masks.coverage[0, 5]) >= 3] > 127).all(), (
+        "outvoting it, they keep theirs"
+    )
+
+
+def test_unsure_flow_takes_no_trust() -> None:
+    masks = moving_square()
+    masks.coverage[0, 6, 26:36, 28:38] = 0
+    for field in (flow := moving_flow()):
+        field.forward_confidence[:] = field.backward_confidence[:] = 0
+    completed = complete_masks(masks, pictures(moving_square()), flow)
+    assert (completed.trust[0, 6][outline_distance(masks.coverage[0, 6]) >= 3] == 255).all()
+
+
+def test_a_filled_mask_gives_way_to_a_given_one() -> None:
+    front, behind = moving_square().coverage[0], np.roll(moving_square().coverage[0], 12, axis=2)
+    behind = np.where(front > 0, 0, behind).astype(np.uint8)
+    truth = Masks(("a", "b"), np.stack([front, behind]), np.full((2, FRAMES, HEIGHT, WIDTH), 255, np.uint8))
+    masks = Masks(truth.names, truth.coverage.copy(), truth.trust.copy())
+    masks.coverage[0, 6] = masks.trust[0, 6] = 0
+    completed = complete_masks(masks, pictures(truth), moving_flow())
+    assert (completed.coverage[1] == behind).all()
+    assert not ((completed.coverage[0] > 0) & (completed.coverage[1] > 0)).any()
+
+
+@pytest.mark.parametrize("degrade", [eroded, dilated, jittered])
+@pytest.mark.parametrize("missing", [False, True])
+def test_degraded_masks_of_a_synthetic_clip_are_corrected(degrade, missing: bool) -> None:
+    clip = make_clip((192, 108), frames=12)
+    truth = Masks(clip.names[:-1], clip.masks, np.full_like(clip.masks, 255))
+    given = degrade(truth)
+    given = every_third_missing(given) if missing else given
+    completed = complete_masks(given, clip.frames, compute_flow(clip.frames))
+    assert overlap(given.coverage[0, ::3], truth.coverage[0, ::3]) < 0.91
+    assert overlap(completed.coverage[0], truth.coverage[0]) > 0.95
+
+
+@pytest.mark.parametrize("degrade", [eroded, dilated, jittered])
+def test_objects_that_touch_keep_what_is_theirs(degrade) -> None:
+    left = moving_square().coverage[0]
+    right = np.roll(left, 24, axis=2)
+    truth = Masks(("left", "right"), np.stack([left, right]), np.full((2, FRAMES, HEIGHT, WIDTH), 255, np.uint8))
+    given = degrade(truth)
+    completed = complete_masks(given, pictures(truth), moving_flow())
+    for number in range(2):
+        assert overlap(completed.coverage[number], truth.coverage[number]) > 0.93
+        inner = np.stack([cv2.erode(m, disc(4)) for m in truth.coverage[number]]) > 0
+        assert (completed.coverage[1 - number][inner] < 128).all(), "no pixel inside one goes to the other"
