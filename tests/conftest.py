@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "layerloom"
 # Numba and Triton compile these modules' functions from their source, which the hook would change.
 COMPILED = {
     f"layerloom.kernels.{name}"
-    for name in ("cpu", "hashgrid", "mlp", "tiles", "mapping", "objective", "consistency", "adam")
+    for name in ("cpu", "hashgrid", "mlp", "tiles", "mapping", "objective", "consistency", "adam", "splat")
 }
 
 

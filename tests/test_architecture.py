@@ -19,7 +19,7 @@ synthetic progress
 prepare.raft prepare.flow prepare.links prepare.masks prepare.outlines prepare.complete
 prepare.discover prepare.motion prepare
 kernels.reference kernels.cpu kernels.hashgrid kernels.mlp kernels.tiles kernels.mapping kernels.objective
-kernels.consistency kernels.adam kernels.dispatch kernels
+kernels.consistency kernels.adam kernels.splat kernels.dispatch kernels
 model.encoding model.canvas model.layers model
 train.config train.sampling train.losses train.optimiser train.fused train.trainer train
 layer_files project bake pipeline

@@ -372,3 +372,33 @@ class TestOnGpu:
         graph.replay()
         torch.cuda.synchronize()
         assert_close(list(recorded), list(step()), rms=1e-4, worst=1e-2)
+
+
+# Splatting
+
+
+def splat_with(kernel: dispatch.Kernel, device: str) -> Tensor:
+    """Points inside, on texels, at the border and off the canvas; some without any value."""
+    generator = torch.Generator().manual_seed(2)
+    positions = torch.rand(203, 2, generator=generator) * torch.tensor([13.0, 9.0]) - 2
+    positions[:3] = torch.tensor([[0.5, 0.5], [9.0, 4.0], [4.5, 5.0]])
+    values = torch.randn(5, 203, generator=generator)
+    values[:, 50:80] = 0
+    into = torch.ones(9 * 5, 5, device=device)
+    with use_kernel(kernel):
+        dispatch.splat(values.to(device), positions.to(device), (9, 5), into)
+    return into.cpu()
+
+
+def test_splat_is_the_adjoint_of_looking_up():
+    canvas, points = torch.rand(1, 3, 5, 9), torch.rand(50, 2) * torch.tensor([9.0, 5.0])
+    weights, into = torch.rand(3, 50), torch.zeros(45, 3)
+    reference.splat(weights, points, (9, 5), into)
+    grid = 2 * points / torch.tensor([9.0, 5.0]) - 1
+    seen = torch.nn.functional.grid_sample(canvas, grid[None, None], align_corners=False)[0, :, 0]
+    torch.testing.assert_close((seen * weights).sum(), (canvas[0].flatten(1) * into.T).sum())
+
+
+@needs_triton
+def test_splat_in_triton():
+    torch.testing.assert_close(splat_with("triton", DEVICE), splat_with("reference", "cpu"), rtol=1e-5, atol=1e-5)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from layerloom.clip import Clip
 from layerloom.conventions import Size, long_edge, pixel_centres, rescale_positions
+from layerloom.kernels.dispatch import splat
 from layerloom.model.layers import LayeredField, composite_alpha
 from layerloom.project import BakedLayer
 
@@ -23,6 +24,10 @@ UV_TOLERANCE_TEXELS = 0.05
 UV_NODE_SPACINGS_PIXELS = (16, 8, 4, 2)
 PROBES = 2000
 SOLVE_ROUNDS = 3
+MOST_TEXELS_PER_PIXEL = 2.0
+FINE_CANVAS_PIXELS = 1920
+"""Footage smaller than this is given more texels per pixel: looked up between them, a texture of one texel per pixel
+cannot hold what frames half a pixel apart show sharply."""
 OUTLIER_LEVEL = 0.3
 """A residual this large (of full scale) counts a quarter in the texture: passers-by should not be burnt in."""
 PRIOR_WEIGHT = 0.1
@@ -46,9 +51,8 @@ class _Maps:
     texture: Float[Tensor, "3 ch cw"]
     seen: Float[Tensor, "ch cw"]
 
-    def uv(self, frame: int, size: Size) -> Float[Tensor, "h w 2"]:
-        """Texel positions at the pixel centres of a frame of source size."""
-        xy = torch.from_numpy(pixel_centres(size)).to(self.affine)
+    def uv(self, frame: int, xy: Float[Tensor, "h w 2"], size: Size) -> Float[Tensor, "h w 2"]:
+        """Texel positions at pixels of a frame of source size."""
         offset = _between_nodes(self.offset[frame][None], xy[None], size)[0]
         return xy @ self.affine[frame, :, :2].T + self.affine[frame, :, 2] + offset.permute(1, 2, 0)
 
@@ -99,7 +103,8 @@ def _bake_alpha(field: LayeredField, device: torch.device) -> Float[Tensor, "obj
 
 def _bake_maps(field: LayeredField, index: int, source_size: Size, visible: Float[Tensor, "t h w"]) -> _Maps:
     layer, device = field.layer(index), visible.device
-    scale = long_edge(source_size) / long_edge(field.size)
+    texels_per_pixel = min(MOST_TEXELS_PER_PIXEL, max(1.0, FINE_CANVAS_PIXELS / long_edge(source_size)))
+    scale = texels_per_pixel * long_edge(source_size) / long_edge(field.size)
     canvas = round(layer.canvas[0] * scale), round(layer.canvas[1] * scale)
     affine, offset = _bake_uv(field, index, source_size, canvas, visible)
     lighting = _bake_lighting(field, index, device)
@@ -189,24 +194,24 @@ def _solve_textures(
     weight. Returns each frame's PSNR in dB after the last round.
     """
     for done in range(SOLVE_ROUNDS):
-        changes = [torch.zeros(4, layer.texture[0].numel(), device=own_alpha.device) for layer in maps]
-        seen = [torch.zeros(1, layer.texture[0].numel(), device=own_alpha.device) for layer in maps]
+        sums = [torch.zeros(layer.texture[0].numel(), 5, device=own_alpha.device) for layer in maps]
         for t, frame in enumerate(_explain(maps, own_alpha, source_frames, size)):
             progress((done + t / own_alpha.shape[1]) / (SOLVE_ROUNDS + 1))
             trust = 1 / (1 + (frame.error.abs().amax(0) / OUTLIER_LEVEL).square()).square()
-            for layer, uv, alpha, light, change, weight in zip(
-                maps, frame.uv, frame.alpha, frame.light, changes, seen, strict=True
-            ):
+            if done == 0:
+                # What a texel shows most of the time must be found before anything can be called an outlier of it.
+                trust = torch.ones_like(trust)
+            for layer, uv, alpha, light, total in zip(maps, frame.uv, frame.alpha, frame.light, sums, strict=True):
                 # One divisor for three channels: the largest light of the three keeps the step a descent.
                 strength = alpha * trust * light
-                values = torch.cat([strength * frame.error, (strength * alpha * light).amax(0)[None]])
-                _splat(values, uv, layer.canvas, change)
                 # A few percent of alpha, frame after frame, must not pass for having been seen.
-                _splat((2 * alpha[None] - 0.5).clamp(0, 1), uv, layer.canvas, weight)
-        for layer, change, weight in zip(maps, changes, seen, strict=True):
-            step = change[:3] / (change[3:] + PRIOR_WEIGHT)
-            layer.texture = (layer.texture + step.view_as(layer.texture)).clamp(0, 1)
-            layer.seen = weight.view_as(layer.seen)
+                seen = (2 * alpha - 0.5).clamp(0, 1)
+                values = torch.cat([strength * frame.error, (strength * alpha * light).amax(0)[None], seen[None]])
+                splat(values.flatten(1), uv.view(-1, 2), layer.canvas, total)
+        for layer, total in zip(maps, sums, strict=True):
+            step = total[:, :3] / (total[:, 3:4] + PRIOR_WEIGHT)
+            layer.texture = (layer.texture + step.T.view_as(layer.texture)).clamp(0, 1)
+            layer.seen = total[:, 4].view_as(layer.seen)
     squared = torch.stack([f.error.square().mean() for f in _explain(maps, own_alpha, source_frames, size)])
     return (-10 * squared.clamp(min=1e-10).log10()).tolist()
 
@@ -224,10 +229,11 @@ class _Explained:
 def _explain(
     maps: list[_Maps], own_alpha: Float[Tensor, "objects t h w"], source_frames: SourceFrames, size: Size
 ) -> Iterator[_Explained]:
+    xy = torch.from_numpy(pixel_centres(size)).to(own_alpha.device)
     for t, image in enumerate(source_frames()):
         colour = torch.from_numpy(image).to(own_alpha.device).permute(2, 0, 1).float() / np.iinfo(image.dtype).max
         alpha = _frame_alphas(own_alpha[:, t], size)
-        uv = [layer.uv(t, size) for layer in maps]
+        uv = [layer.uv(t, xy, size) for layer in maps]
         light = [layer.light(t, position) for layer, position in zip(maps, uv, strict=True)]
         shown = [layer.look_up(position) for layer, position in zip(maps, uv, strict=True)]
         for layer_alpha, layer_light, layer_colour in zip(alpha, light, shown, strict=True):
@@ -242,34 +248,19 @@ def _frame_alphas(own: Float[Tensor, "objects h w"], size: Size) -> Float[Tensor
     return composite_alpha(large)
 
 
-def _splat(
-    values: Float[Tensor, "c h w"], uv: Float[Tensor, "h w 2"], canvas: Size, into: Float[Tensor, "c texels"]
-) -> None:
-    """Add values to the four texels around each position, in bilinear shares; what falls off the canvas is dropped."""
-    position = uv.view(-1, 2) - 0.5
-    corner = position.floor()
-    fraction = position - corner
-    flat = values.reshape(len(values), -1)
-    for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        column, row = corner[:, 0] + dx, corner[:, 1] + dy
-        inside = (column >= 0) & (column < canvas[0]) & (row >= 0) & (row < canvas[1])
-        share = (fraction[:, 0] if dx else 1 - fraction[:, 0]) * (fraction[:, 1] if dy else 1 - fraction[:, 1])
-        index = (row * canvas[0] + column).where(inside, 0).long()
-        into.index_add_(1, index, flat * (share * inside))
-
-
 def _normalise_lighting(maps: list[_Maps], own_alpha: Float[Tensor, "objects t h w"], size: Size) -> None:
     """Settle the free scale between texture and lighting: each texel's mean light over the frames that see it is 1."""
     device = own_alpha.device
+    xy = torch.from_numpy(pixel_centres(size)[::LIGHT_STRIDE, ::LIGHT_STRIDE]).to(device)
     sums = [torch.zeros(6, layer.lighting[0, ..., 0].numel(), device=device) for layer in maps]
     for t in range(len(maps[0].lighting)):
         alpha = _frame_alphas(own_alpha[:, t], size)
         for layer, total, visible in zip(maps, sums, alpha, strict=True):
             rows, columns = layer.lighting.shape[1:3]
-            uv = layer.uv(t, size)[::LIGHT_STRIDE, ::LIGHT_STRIDE]
-            on_nodes = rescale_positions(uv, layer.canvas, (columns - 1, rows - 1)) + 0.5
-            weight = torch.zeros(1, total.shape[1], device=device)
-            _splat(visible[None, ::LIGHT_STRIDE, ::LIGHT_STRIDE], on_nodes, (columns, rows), weight)
+            on_nodes = rescale_positions(layer.uv(t, xy, size), layer.canvas, (columns - 1, rows - 1)) + 0.5
+            weight = torch.zeros(total.shape[1], 1, device=device)
+            values = visible[::LIGHT_STRIDE, ::LIGHT_STRIDE].reshape(1, -1)
+            splat(values, on_nodes.reshape(-1, 2), (columns, rows), weight)
             # Where the frame shows the layer small, pixels lie farther apart than nodes: spread them.
             weight = functional.avg_pool2d(weight.view(1, 1, rows, columns), 5, 1, 2).view(1, -1)
             light = layer.lighting[t].view(-1, 3).T

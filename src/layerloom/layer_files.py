@@ -5,6 +5,8 @@ NAME/texture.png        16-bit straight RGBA on the layer's canvas
      maps.safetensors   uv_affine; uv_offset, 16 bit between each frame's extremes; lighting, half
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -133,24 +135,38 @@ def check_layer(layer: BakedLayer, frames: int, training_size: Size) -> None:
 
 
 def write_layer(folder: Path, layer: BakedLayer) -> None:
-    """Write a layer's files to a new folder."""
+    """Write a layer's files to a new folder, on all cores."""
     folder.mkdir(parents=True)
-    media.write_image(folder / "texture.png", media.quantise(layer.texture, 16))
-    low = layer.uv_offset.min((1, 2))
-    step = (layer.uv_offset.max((1, 2)) - low) / np.float32(65535)
-    divisor = np.where(step > 0, step, np.float32(1))[:, None, None]
-    levels = np.rint((layer.uv_offset - low[:, None, None]) / divisor)
-    maps = {
-        "uv_affine": np.ascontiguousarray(layer.uv_affine),
-        "uv_offset": np.clip(levels, 0, 65535).astype(np.uint16),
-        "uv_offset_scale": np.stack([low, step], 1),
-        "lighting": layer.lighting.astype(np.float16),
-    }
-    save_file(maps, folder / "maps.safetensors")
-    if layer.alpha is not None and layer.kind == "object":
-        (folder / "alpha").mkdir()
-        for frame, alpha in enumerate(layer.alpha):
-            media.write_image(folder / "alpha" / f"{frame:05d}.png", alpha)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        writing = [pool.submit(_write_texture, folder / "texture.png", layer.texture)]
+        if layer.alpha is not None and layer.kind == "object":
+            (folder / "alpha").mkdir()
+            for frame, alpha in enumerate(layer.alpha):
+                writing.append(pool.submit(media.write_image, folder / "alpha" / f"{frame:05d}.png", alpha))
+        offsets, scales = zip(*pool.map(_quantise_offset, layer.uv_offset), strict=True)
+        maps = {
+            "uv_affine": np.ascontiguousarray(layer.uv_affine),
+            "uv_offset": np.stack(offsets),
+            "uv_offset_scale": np.stack(scales),
+            "lighting": layer.lighting.astype(np.float16),
+        }
+        save_file(maps, folder / "maps.safetensors")
+        for written in writing:
+            written.result()
+
+
+def _write_texture(path: Path, texture: Float32[np.ndarray, "H W 4"]) -> None:
+    media.write_image(path, media.quantise(texture, 16))
+
+
+def _quantise_offset(
+    offset: Float32[np.ndarray, "gh gw 2"],
+) -> tuple[UInt16[np.ndarray, "gh gw 2"], Float32[np.ndarray, "2 2"]]:
+    """16 bit between the frame's extremes; (lowest, step) of x and of y."""
+    low = offset.min((0, 1))
+    step = (offset.max((0, 1)) - low) / np.float32(65535)
+    levels = np.rint((offset - low) / np.where(step > 0, step, np.float32(1)))
+    return np.clip(levels, 0, 65535).astype(np.uint16), np.stack([low, step])
 
 
 def _read_image(path: Path) -> np.ndarray:

@@ -64,6 +64,21 @@ def mlp(
     return reference.mlp(x.to(weights[0].dtype), weights, biases)
 
 
+def splat(
+    values: Float[Tensor, "c n"],
+    positions: Float[Tensor, "n 2"],
+    size: tuple[int, int],
+    into: Float[Tensor, "texels c"],
+) -> None:
+    """`reference.splat` by the fastest kernel there is; on the CPU that is PyTorch's own addition by index."""
+    if choose_kernel("splat", values, positions, into) == "triton":
+        from layerloom.kernels import splat as triton_splat
+
+        triton_splat.splat(values, positions, size, into)
+    else:
+        reference.splat(values, positions, size, into)
+
+
 @contextmanager
 def use_kernel(kernel: Kernel) -> Generator[None]:
     """Force one kernel for the block, e.g. `with use_kernel("reference"):`. It must suit the tensors' device."""

@@ -23,6 +23,8 @@ class LearningRates:
     mapping_texels: float = 1e-1
     affine_texels: float = 1e-2
     log_lighting: float = 4e-3
+    mapping_power: float = 0.0
+    light_power: float = 0.0
     final_share: float = 0.01
     decay_from: float = 0.3
 

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from layerloom.kernels.reference import GridLayout
 from layerloom.model.encoding import EncodedNetwork, Lattice
 from layerloom.model.layers import Layer
 from layerloom.train.config import LearningRates
@@ -16,10 +18,22 @@ EPSILON = 1e-15
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters of one rate that belong together: a lattice, a hash table, a network, a layer's affine parts."""
+    """Parameters that belong together: a lattice, a hash table, a network, a layer's affine parts.
+
+    `level_factors`: of a lattice, how many entries each level has and what to multiply its rate by.
+    """
 
     rate: float
     parameters: tuple[nn.Parameter, ...]
+    level_factors: tuple[tuple[int, float], ...] = ()
+
+    def rates(self, length: int) -> Float[Tensor, " length"]:
+        """Of each single parameter, and of padding up to `length`."""
+        if not self.level_factors:
+            return torch.full((length,), self.rate)
+        entries, factors = zip(*self.level_factors, strict=True)
+        factor = torch.tensor(factors).repeat_interleave(torch.tensor(entries))
+        return self.rate * torch.cat([factor, factor.new_ones(length - len(factor))])
 
 
 def groups(field: nn.Module, rates: LearningRates) -> Iterator[Group]:
@@ -29,10 +43,19 @@ def groups(field: nn.Module, rates: LearningRates) -> Iterator[Group]:
             yield Group(rates.affine_texels, (module.affine,))
         elif isinstance(module, Lattice):
             is_light = name.endswith("log_lighting")
-            yield Group(rates.log_lighting if is_light else rates.mapping_texels, (module.table,))
+            rate, power = (
+                (rates.log_lighting, rates.light_power) if is_light else (rates.mapping_texels, rates.mapping_power)
+            )
+            yield Group(rate, (module.table,), _level_factors(module.layout, power))
         elif isinstance(module, EncodedNetwork):
             yield Group(rates.grids, (module.table,))
             yield Group(rates.networks, (*module.weights, *module.biases))
+
+
+def _level_factors(layout: GridLayout, power: float) -> tuple[tuple[int, float], ...]:
+    """Per level its numbers, and (its cell size over the coarsest)^power."""
+    sizes = [layout.resolutions[0][0] / level[0] for level in layout.resolutions]
+    return tuple((n * layout.features, size**power) for n, size in zip(layout.entries, sizes, strict=True))
 
 
 class PlainAdam:
@@ -81,7 +104,7 @@ class FlatAdam:
     """
 
     def __init__(self, field: nn.Module, rates: LearningRates) -> None:
-        from layerloom.kernels.adam import BLOCK
+        from layerloom.kernels.adam import BLOCK, RUN
 
         self._parameters = list(field.parameters())
         every = list(groups(field, rates))
@@ -93,8 +116,8 @@ class FlatAdam:
         for group, length in zip(every, lengths, strict=True):
             self._take_in(group, begin)
             begin += length
-        blocks = [group.rate for group, length in zip(every, lengths, strict=True) for _ in range(length // BLOCK)]
-        self._rates = torch.tensor(blocks, device=like.device)
+        rates_of_all = torch.cat([group.rates(length) for group, length in zip(every, lengths, strict=True)])
+        self._rates = rates_of_all[::RUN].contiguous().to(like.device)
         self._factor, self._count = like.new_ones(()), like.new_zeros(())
 
     def step(self) -> None:
