@@ -375,9 +375,9 @@ SECTIONS: dict[str, list[Item]] = {
         Item(
             "composite",
             "ST maps, mattes and lighting for compositing programs",
-            "`parts/layerloom.nk` opens in Nuke, `blender --python parts/blender_compositor.py` in Blender, and the shot is"
-            " there. Here OpenCV rebuilt it from the same files, as Σ matte · lighting · texture(st): its PSNR against"
-            " what `render` makes, rounded to 8 bit, is {figure}.",
+            "`parts/layerloom.nk` opens in Nuke, `blender --python parts/blender_compositor.py` in Blender, and the"
+            " shot is there. Here OpenCV rebuilt it from the same files, as Σ matte · lighting · texture(st): its PSNR"
+            " against what `render` makes, rounded to 8 bit, is {figure}.",
             ["layerloom export clip.loom --to parts --only nuke,blender"],
             composited,
         ),
