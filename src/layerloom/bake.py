@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from layerloom.clip import Clip
@@ -249,28 +249,50 @@ def _frame_alphas(own: Float[Tensor, "objects h w"], size: Size) -> Float[Tensor
 
 
 def _normalise_lighting(maps: list[_Maps], own_alpha: Float[Tensor, "objects t h w"], size: Size) -> None:
-    """Settle the free scale between texture and lighting: each texel's mean light over the frames that see it is 1."""
+    """Settle the free scale between texture and lighting: each texel's mean light over the frames that see it is 1.
+
+    Outside of what a frame's camera saw nothing was learned: there, light is that of the times before and after.
+    """
     device = own_alpha.device
     xy = torch.from_numpy(pixel_centres(size)[::LIGHT_STRIDE, ::LIGHT_STRIDE]).to(device)
+    in_view: list[list[Bool[Tensor, " nodes"]]] = [[] for _ in maps]
     sums = [torch.zeros(6, layer.lighting[0, ..., 0].numel(), device=device) for layer in maps]
     for t in range(len(maps[0].lighting)):
         alpha = _frame_alphas(own_alpha[:, t], size)
-        for layer, total, visible in zip(maps, sums, alpha, strict=True):
+        for layer, total, visible, views in zip(maps, sums, alpha, in_view, strict=True):
             rows, columns = layer.lighting.shape[1:3]
             on_nodes = rescale_positions(layer.uv(t, xy, size), layer.canvas, (columns - 1, rows - 1)) + 0.5
-            weight = torch.zeros(total.shape[1], 1, device=device)
-            values = visible[::LIGHT_STRIDE, ::LIGHT_STRIDE].reshape(1, -1)
-            splat(values, on_nodes.reshape(-1, 2), (columns, rows), weight)
+            weights = torch.zeros(total.shape[1], 2, device=device)
+            shown = torch.stack([visible, torch.ones_like(visible)])[:, ::LIGHT_STRIDE, ::LIGHT_STRIDE]
+            splat(shown.reshape(2, -1), on_nodes.reshape(-1, 2), (columns, rows), weights)
             # Where the frame shows the layer small, pixels lie farther apart than nodes: spread them.
-            weight = functional.avg_pool2d(weight.view(1, 1, rows, columns), 5, 1, 2).view(1, -1)
+            weights = functional.avg_pool2d(weights.T.reshape(1, 2, rows, columns), 5, 1, 2).view(2, -1)
+            weight = weights[:1]
+            views.append(weights[1] > 0)
             light = layer.lighting[t].view(-1, 3).T
             total += torch.cat([light * (weight + UNSEEN_WEIGHT), (weight + UNSEEN_WEIGHT).expand(3, -1)])
-    for layer, total in zip(maps, sums, strict=True):
+    for layer, total, views in zip(maps, sums, in_view, strict=True):
         mean = (total[:3] / total[3:]).view(3, *layer.lighting.shape[1:3])
         layer.lighting = layer.lighting / mean.permute(1, 2, 0)
+        filled = fill_in_time(layer.lighting.flatten(1, 2), torch.stack(views))
+        layer.lighting = filled.view_as(layer.lighting)
         width, height = layer.canvas
         on_texels = functional.interpolate(mean[None], (height, width), mode="bilinear", align_corners=True)[0]
         layer.texture = (layer.texture * on_texels).clamp(0, 1)
+
+
+def fill_in_time(values: Float[Tensor, "t n c"], known: Bool[Tensor, "t n"]) -> Float[Tensor, "t n c"]:
+    """Unknown values from the known ones of the same place: straight from the last to the next, or what there is of
+    these. Where nothing is ever known, values stay.
+    """
+    frames = torch.arange(len(values), device=values.device)[:, None]
+    last = torch.where(known, frames, -1).cummax(0).values
+    following = torch.where(known, frames, len(values)).flip(0).cummin(0).values.flip(0)
+    before, after = torch.where(last < 0, following, last), torch.where(following == len(values), last, following)
+    share = ((frames - before) / (after - before).clamp(min=1)).clamp(0, 1)
+    there, next_there = (index.clamp(0, len(values) - 1)[..., None].expand_as(values) for index in (before, after))
+    filled = torch.lerp(values.gather(0, there), values.gather(0, next_there), share[..., None].to(values))
+    return torch.where((known | ~known.any(0))[..., None], values, filled)
 
 
 def _finish(maps: _Maps, name: str, alpha: Float[Tensor, "t h w"] | None) -> BakedLayer:
