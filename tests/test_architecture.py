@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "layerloom"
 ORDER_ON_THE_PAGE = """
 errors conventions clip parallel
 media.images media.colour media.container media.reading media.sound media.writing media
-synthetic progress
+synthetic progress gaps
 prepare.raft prepare.flow prepare.links prepare.masks prepare.outlines prepare.complete
 prepare.discover prepare.motion prepare
 kernels.reference kernels.cpu kernels.hashgrid kernels.mlp kernels.tiles kernels.mapping kernels.objective
@@ -35,7 +35,7 @@ READING_ORDER = ORDER_ON_THE_PAGE.split()
 
 LEARNING_HALF = ("prepare", "kernels", "model", "train", "bake", "pipeline")
 EDITING_HALF = (
-    *("layer_files", "project"),
+    *("gaps", "layer_files", "project"),
     *("canvas_edits", "shot_edits", "edits", "staging", "cameras", "timing", "coverage", "shots"),
     *("mattes", "documents", "blending", "films", "placing", "patches", "rendering", "render"),
     *("trackers", "scripts", "layer_videos", "export"),

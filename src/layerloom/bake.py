@@ -17,6 +17,7 @@ from torch import Tensor
 from layerloom.clip import Clip
 from layerloom.conventions import Size, long_edge, pixel_centres, rescale_positions
 from layerloom.kernels.dispatch import splat
+from layerloom.gaps import fill_in_time
 from layerloom.model.layers import LayeredField, composite_alpha
 from layerloom.project import BakedLayer
 
@@ -274,25 +275,12 @@ def _normalise_lighting(maps: list[_Maps], own_alpha: Float[Tensor, "objects t h
     for layer, total, views in zip(maps, sums, in_view, strict=True):
         mean = (total[:3] / total[3:]).view(3, *layer.lighting.shape[1:3])
         layer.lighting = layer.lighting / mean.permute(1, 2, 0)
-        filled = fill_in_time(layer.lighting.flatten(1, 2), torch.stack(views))
-        layer.lighting = filled.view_as(layer.lighting)
+        known = torch.stack(views).view(layer.lighting.shape[:3])
+        filled = fill_in_time(layer.lighting.cpu().numpy(), known.cpu().numpy())
+        layer.lighting = torch.from_numpy(filled).to(device)
         width, height = layer.canvas
         on_texels = functional.interpolate(mean[None], (height, width), mode="bilinear", align_corners=True)[0]
         layer.texture = (layer.texture * on_texels).clamp(0, 1)
-
-
-def fill_in_time(values: Float[Tensor, "t n c"], known: Bool[Tensor, "t n"]) -> Float[Tensor, "t n c"]:
-    """Unknown values from the known ones of the same place: straight from the last to the next, or what there is of
-    these. Where nothing is ever known, values stay.
-    """
-    frames = torch.arange(len(values), device=values.device)[:, None]
-    last = torch.where(known, frames, -1).cummax(0).values
-    following = torch.where(known, frames, len(values)).flip(0).cummin(0).values.flip(0)
-    before, after = torch.where(last < 0, following, last), torch.where(following == len(values), last, following)
-    share = ((frames - before) / (after - before).clamp(min=1)).clamp(0, 1)
-    there, next_there = (index.clamp(0, len(values) - 1)[..., None].expand_as(values) for index in (before, after))
-    filled = torch.lerp(values.gather(0, there), values.gather(0, next_there), share[..., None].to(values))
-    return torch.where((known | ~known.any(0))[..., None], values, filled)
 
 
 def _finish(maps: _Maps, name: str, alpha: Float[Tensor, "t h w"] | None) -> BakedLayer:
