@@ -16,8 +16,8 @@ from torch import Tensor
 
 from layerloom.clip import Clip
 from layerloom.conventions import Size, long_edge, pixel_centres, rescale_positions
-from layerloom.kernels.dispatch import splat
 from layerloom.gaps import fill_in_time
+from layerloom.kernels.dispatch import splat
 from layerloom.model.layers import LayeredField, composite_alpha
 from layerloom.project import BakedLayer
 
