@@ -72,10 +72,10 @@ def test_steps_beyond_the_clip_are_left_out():
     assert [field.step for field in compute_flow(panned(noise((100, 80)), (64, 48), (1, 0), 3))] == [1, 2]
 
 
-def test_long_edges_are_computed_smaller():
+def test_fields_of_large_frames_are_smaller():
     (field,) = compute_flow(panned(noise((1300, 200)), (1280, 160), (10, 0), 2), (1,))
-    assert field.size == (1024, 128)
-    assert np.median(field.forward[..., 0]) == pytest.approx(8.0, abs=0.1)
+    assert field.size == (768, 96)
+    assert np.median(field.forward[..., 0]) == pytest.approx(6.0, abs=0.1)
 
 
 def test_confidence_is_low_where_the_background_is_covered():
@@ -255,6 +255,17 @@ def test_pairs_matched_together_are_those_matched_alone(random_weights, monkeypa
             difference = getattr(one, name).astype(float) - getattr(other, name)
             assert np.abs(difference).max() < 0.6 and np.abs(difference).mean() < 0.01
         assert np.abs(one.forward).max() > 0.01
+
+
+def test_raft_gives_the_same_field_smaller(random_weights):
+    frames = panned(noise((160, 100)), (128, 72), (5, 3), 2)
+    (whole,), (half,) = (
+        RaftMatcher(frames, random_weights, "cpu", size).matches([(0, 1)]) for size in ((128, 72), (64, 36))
+    )
+    means = whole.forward.astype(np.float32).reshape(1, 36, 2, 64, 2, 2).mean((2, 4))
+    assert np.abs(whole.forward).mean() > 0.01
+    assert np.allclose(half.forward, means / 2, atol=0.02)
+    assert half.backward_confidence.shape == (1, 36, 64)
 
 
 @pytest.mark.gpu

@@ -103,13 +103,12 @@ class Clip:
         return (*self.masks.names, BACKGROUND)
 
 
-def layer_coverage(masks: Masks) -> UInt8[np.ndarray, "layers t h w"]:
+def layer_coverage(masks: Masks) -> tuple[UInt8[np.ndarray, "t h w"], ...]:
     """Masks of all layers, the background being what no object covers."""
-    layers = np.full((len(masks.names) + 1, *masks.coverage.shape[1:]), 255, np.uint8)
-    layers[:-1] = masks.coverage
+    background = np.full(masks.coverage.shape[1:], 255, np.uint8)
     for mask in masks.coverage:
-        layers[-1] -= np.minimum(layers[-1], mask)
-    return layers
+        background -= np.minimum(background, mask)
+    return (*masks.coverage, background)
 
 
 def check_layer_names(names: Sequence[str]) -> None:

@@ -24,7 +24,7 @@ from layerloom.errors import UserError
 from layerloom.kernels.dispatch import kernel_report
 from layerloom.prepare.complete import complete_masks
 from layerloom.prepare.discover import discover_masks
-from layerloom.prepare.flow import COMPUTE_LONG_EDGE, compute_flow
+from layerloom.prepare.flow import FIELD_LONG_EDGE, compute_flow
 from layerloom.prepare.masks import load_masks
 from layerloom.prepare.motion import estimate_motion
 from layerloom.progress import OnReport, Report
@@ -98,6 +98,7 @@ def prepare(
     )
     on_report(Report("masks", 0.0))
     found = discover_masks(images, fields) if given is None else complete_masks(given, images, fields)
+    del given
     if not found.names:
         on_report(Report("masks", 1.0, message="nothing moves against the camera: one background layer"))
     on_report(Report("motion", 0.0))
@@ -265,7 +266,7 @@ def _check_memory(frames: int, size: Size, device: torch.device, path: Path) -> 
     alpha starts, 5; coverage of all layers and their trust, 4. And flow with confidence, 5 bytes both ways over four
     steps, at its own size; a CPU learns from a copy of it. And a GiB for PyTorch and the layers' grids.
     """
-    flow_size = fit_long_edge(size, COMPUTE_LONG_EDGE)
+    flow_size = fit_long_edge(size, FIELD_LONG_EDGE)
     flow_bytes = 5 * 2 * len(FLOW_STEPS) * frames * flow_size[0] * flow_size[1]
     needed = frames * size[0] * size[1] * (3 + 2 * 5 + 4) + flow_bytes * (2 if device.type == "cpu" else 1) + 2**30
     available = psutil.virtual_memory().available

@@ -9,8 +9,9 @@ Three sources: DIS (Kroeger et al. 2016, from OpenCV) on any machine, RAFT with 
 as Middlebury `.flo` or as `.npy` (h w 2, x first, float). Fields may be smaller than the frames, all of one size, in
 pixels of their own size. Step 1 must be complete; longer steps are read where their folders exist.
 
-Flow is computed on frames of at most COMPUTE_LONG_EDGE pixels, so a field may be smaller than the frames. It is kept
-in half precision: at worst 0.03 px off for displacements below 128 px, 0.05 % of longer ones.
+Fields have at most FIELD_LONG_EDGE pixels, so they may be smaller than the frames. DIS works at this size; RAFT, which
+finds flow at an eighth of what it looks at, looks at up to MATCH_LONG_EDGE. Flow is kept in half precision: at worst
+0.03 px off for displacements below 128 px, 0.05 % of longer ones.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +28,8 @@ from layerloom.errors import UserError
 from layerloom.parallel import in_threads
 from layerloom.prepare.raft import RaftMatcher
 
-COMPUTE_LONG_EDGE = 1024
+FIELD_LONG_EDGE = 768
+MATCH_LONG_EDGE = 1024
 LONGEST_PIXELS = 1e4
 SURE_RESPONSE = 0.2
 """Of phase correlation (1 = a mere shift): below, it may have found anything."""
@@ -58,7 +60,8 @@ def compute_flow(
     if method == "raft":
         if weights is None:
             raise UserError("RAFT needs its weights: give the official raft-small state dict (raft-small.pth)")
-        return _raft_fields(RaftMatcher(_shrink(frames), weights, device), steps, report)
+        size = fit_long_edge((frames.shape[2], frames.shape[1]), FIELD_LONG_EDGE)
+        return _raft_fields(RaftMatcher(_shrink(frames, MATCH_LONG_EDGE), weights, device, size), steps, report)
     return read_flow(Path(method), len(frames), (frames.shape[2], frames.shape[1]), steps, first_frame)
 
 
@@ -162,7 +165,7 @@ def _read_npy(path: Path) -> Flow:
 
 
 def _dis_fields(frames: UInt8[np.ndarray, "t h w 3"], steps: Sequence[int], report: Progress) -> tuple[FlowField, ...]:
-    greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in _shrink(frames)]
+    greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in _shrink(frames, FIELD_LONG_EDGE)]
     total, done = sum(len(greys) - step for step in steps), 0
     fields: list[FlowField] = []
     for step in steps:
@@ -186,7 +189,7 @@ def _dis_pair(greys: Sequence[Grey], field: FlowField, shorter: FlowField | None
 def _raft_fields(matcher: RaftMatcher, steps: Sequence[int], report: Progress) -> tuple[FlowField, ...]:
     """Long ways start from nothing, too: RAFT sees all of the frame, and a chained guess made it worse."""
     pairs = [(start, start + step) for step in steps for start in range(matcher.frames - step)]
-    fields = {step: _empty_field(step, matcher.frames, matcher.shape) for step in steps}
+    fields = {step: _empty_field(step, matcher.frames, matcher.flow_size[::-1]) for step in steps}
     done = 0
     for match in matcher.matches(pairs):
         for i, (start, end) in enumerate(zip(match.first, match.second, strict=True)):
@@ -234,9 +237,9 @@ def _chained_guess(step: int, shorter: FlowField, start: int) -> tuple[Flow, Flo
     return there, back
 
 
-def _shrink(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t _ _ 3"]:
+def _shrink(frames: UInt8[np.ndarray, "t h w 3"], long_edge: int) -> UInt8[np.ndarray, "t _ _ 3"]:
     size = (frames.shape[2], frames.shape[1])
-    target = fit_long_edge(size, COMPUTE_LONG_EDGE)
+    target = fit_long_edge(size, long_edge)
     if target == size:
         return frames
     return np.stack(list(in_threads(partial(cv2.resize, dsize=target, interpolation=cv2.INTER_AREA), frames)))

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float16, Float32, Int, UInt8
 from torch import Tensor, nn
 
+from layerloom.conventions import Size, rescale_positions
 from layerloom.errors import UserError
 
 ITERATIONS = 12
@@ -254,15 +255,18 @@ class Match:
 
 
 class RaftMatcher:
-    """Flow between any of the clip's frames. Each frame is encoded once, however many pairs it belongs to."""
+    """Flow between any of the clip's frames. Each frame is encoded once, however many pairs it belongs to.
 
-    def __init__(self, frames: UInt8[np.ndarray, "t h w 3"], weights: Path, device: str) -> None:
+    Fields are given at `flow_size`: at the frames' own, they would be no finer, being found at an eighth of it.
+    """
+
+    def __init__(self, frames: UInt8[np.ndarray, "t h w 3"], weights: Path, device: str, flow_size: Size) -> None:
         self.device = torch.device(device)
         self.dtype = torch.float16 if self.device.type == "cuda" else torch.float32
         self.network = load_raft(weights).to(self.device, self.dtype)
         self.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (missing in its stub)
         self.frames = len(frames)
-        self.shape = (frames.shape[1], frames.shape[2])
+        self.size, self.flow_size = (frames.shape[2], frames.shape[1]), flow_size
         at_once = 8 if self.device.type == "cuda" else 1
         encoded = [self._encode(frames[begin : begin + at_once]) for begin in range(0, len(frames), at_once)]
         self.matching, self.context = (torch.cat(part) for part in zip(*encoded, strict=True))
@@ -296,9 +300,15 @@ class RaftMatcher:
         first, second = [a for a, _ in pairs], [b for _, b in pairs]
         here, there = (_on_device(numbers, self.device) for numbers in (first + second, second + first))
         flow = self.network.match(self.matching[here], self.matching[there], self.context[here])
-        flow = flow[:, :, : self.shape[0], : self.shape[1]]
+        flow = self._at_flow_size(flow[:, :, : self.size[1], : self.size[0]])
         confidence = agreement_on_device(flow, flow.roll(len(pairs), 0))
         return _Returning(first, second, flow.permute(0, 2, 3, 1).half().contiguous(), confidence)
+
+    def _at_flow_size(self, flow: FlowImage) -> Float[Tensor, "n 2 _ _"]:
+        if self.flow_size == self.size:
+            return flow
+        small = F.interpolate(flow, self.flow_size[::-1], mode="bilinear", align_corners=False)
+        return rescale_positions(small.movedim(1, -1), self.size, self.flow_size).movedim(-1, 1)
 
     @torch.inference_mode()
     def _encode(self, frames: UInt8[np.ndarray, "n height width 3"]) -> tuple[Features, Features]:

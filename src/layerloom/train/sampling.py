@@ -1,6 +1,7 @@
 """Clip to Batch: which pixels a step looks at, what was seen there, and their flow partners."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -81,17 +82,43 @@ class Sampler:
         frames, height, width, _ = clip.frames.shape
         self.size, self.frame_count, self.tiles = (width, height), frames, tiles
         self.frames = torch.from_numpy(clip.frames)
-        self.coverage = torch.from_numpy(layer_coverage(clip.masks))
+        self.masks = clip.masks
         self.trust = torch.from_numpy(clip.masks.trust.min(0, initial=255))
         self.steps = torch.tensor([field.step for field in clip.flow])
-        self.flow_size = clip.flow[0].size
+        self.fields, self.flow_size = clip.flow, clip.flow[0].size
         self.last_flow_pixel = torch.tensor(self.flow_size) - 1
-        self.flow, self.confidence = _stack_flow(clip)
         with_objects = _tiles_with_objects(support, frames, (width, height))
         self.object_tiles = torch.from_numpy(np.argwhere(with_objects))
         self.background_tiles = torch.from_numpy(np.argwhere(~with_objects))
         count = round(tiles * object_share) if len(self.background_tiles) else tiles
         self.counts = (count if len(self.object_tiles) else 0, tiles - count if len(self.object_tiles) else tiles)
+
+    @cached_property
+    def coverage(self) -> UInt8[Tensor, "layers t h w"]:
+        """Like `flow` made where it is needed: on the host it would be a copy."""
+        return torch.stack([torch.from_numpy(layer).to(self.frames.device) for layer in layer_coverage(self.masks)])
+
+    @cached_property
+    def flow(self) -> Float[Tensor, "fields direction t h w 2"]:
+        """All fields, indexed by the frame they live on."""
+        frames, device = self.frame_count, self.frames.device
+        width, height = self.flow_size
+        flow = torch.zeros(len(self.fields), 2, frames, height, width, 2, dtype=torch.float16, device=device)
+        for index, field in enumerate(self.fields):
+            flow[index, 0, : frames - field.step] = torch.from_numpy(field.forward)
+            flow[index, 1, field.step :] = torch.from_numpy(field.backward)
+        return flow
+
+    @cached_property
+    def confidence(self) -> UInt8[Tensor, "fields direction t h w"]:
+        """Of `flow`; 0 for pairs that do not exist."""
+        frames, device = self.frame_count, self.frames.device
+        width, height = self.flow_size
+        confidence = torch.zeros(len(self.fields), 2, frames, height, width, dtype=torch.uint8, device=device)
+        for index, field in enumerate(self.fields):
+            confidence[index, 0, : frames - field.step] = torch.from_numpy(field.forward_confidence)
+            confidence[index, 1, field.step :] = torch.from_numpy(field.backward_confidence)
+        return confidence
 
     def to(self, device: torch.device) -> "Sampler":
         for name, value in vars(self).items():
@@ -167,23 +194,6 @@ def every_second_pixel(device: torch.device) -> Int[Tensor, " half"]:
     """A checkerboard over the tile: rows alternate, so that both axes are covered evenly."""
     index = torch.arange(TILE * TILE, device=device).view(TILE, TILE)
     return torch.stack([index[0::2, 0::2], index[1::2, 1::2]]).flatten()
-
-
-def _stack_flow(
-    clip: Clip,
-) -> tuple[Float[Tensor, "fields direction t h w 2"], UInt8[Tensor, "fields direction t h w"]]:
-    """All fields in one tensor, indexed by the frame they live on; pairs that do not exist have no confidence."""
-    frames = len(clip.frames)
-    width, height = clip.flow[0].size
-    flow = torch.zeros(len(clip.flow), 2, frames, height, width, 2, dtype=torch.float16)
-    confidence = torch.zeros(len(clip.flow), 2, frames, height, width, dtype=torch.uint8)
-    for index, field in enumerate(clip.flow):
-        pairs = frames - field.step
-        flow[index, 0, :pairs] = torch.from_numpy(field.forward)
-        flow[index, 1, field.step :] = torch.from_numpy(field.backward)
-        confidence[index, 0, :pairs] = torch.from_numpy(field.forward_confidence)
-        confidence[index, 1, field.step :] = torch.from_numpy(field.backward_confidence)
-    return flow, confidence
 
 
 def _tiles_with_objects(
