@@ -1,5 +1,6 @@
 """The back ends against the definition, and the definition against known answers."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from layerloom.mattes import own_alphas
 from layerloom.project import Project
 from layerloom.render import Mode, frames_of, render, render_shots
 from layerloom.rendering import definition
+from layerloom.rendering.detail import DetailMaps
 from layerloom.rendering.scene import Inputs, Scene
-from layerloom.staging import Instance, Shot, still_shot
+from layerloom.staging import Instance, Shot, is_still, still_shot
 from layerloom.synthetic import SyntheticClip, make_clip
 
 SIZE = (240, 136)
@@ -36,7 +38,7 @@ def project(clip: SyntheticClip, tmp_path_factory: pytest.TempPathFactory) -> Pr
 def edits(project: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sequence[Edit]]:
     """Sets of edits, each with something that the others lack."""
     folder = tmp_path_factory.mktemp("edits")
-    overlays: list[Edit] = []
+    overlays: list[OverlayEdit] = []
     for index, layer in enumerate(project.layers):
         width, height = layer.canvas
         image = np.zeros((height, width, 4), np.uint8)
@@ -49,6 +51,7 @@ def edits(project: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     painted = PaintEdit(1, folder / "paint.png")
     front = project.layers[0].name
     return {
+        "multiply": [dataclasses.replace(edit, blend="multiply") for edit in overlays],
         "none": [],
         "overlays": overlays,
         "paint": [*overlays[:2], painted, *overlays[2:]],
@@ -59,13 +62,25 @@ def edits(project: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     }
 
 
-def by_definition(project: Project, edits: Sequence[Edit], shot: Shot, mode: Mode) -> np.ndarray:
-    source = None
-    if mode == "detail" and shot.source_number is not None:
-        source = next(project.read_source(range(shot.source_number, shot.source_number + 1)))
+def inputs_of(project: Project, shot: Shot, mode: Mode) -> Inputs:
+    """What `render` reads for a shot."""
     alphas = {frame: own_alphas(project, frame) for frame in frames_of(shot)}
-    inputs = Inputs(source, alphas, project.source_bit_depth)
-    return definition.render_shot(Scene(project, edits), shot, inputs, torch.device("cpu"))
+    if mode == "synthesis":
+        return Inputs(None, alphas, 8)
+    pictures = {frame: next(project.read_source(range(frame, frame + 1))) for frame in alphas}
+    if is_still(project, shot):
+        return Inputs(pictures[frames_of(shot)[0]], alphas, 8)
+    maps = DetailMaps(project)
+    details = {
+        (layer, frame): detail
+        for frame, picture in pictures.items()
+        for layer, detail in enumerate(maps.of_frame(frame, picture, alphas[frame]))
+    }
+    return Inputs(None, alphas, 8, details)
+
+
+def by_definition(project: Project, edits: Sequence[Edit], shot: Shot, mode: Mode) -> np.ndarray:
+    return definition.render_shot(Scene(project, edits), shot, inputs_of(project, shot, mode), torch.device("cpu"))
 
 
 def assert_agree(actual: np.ndarray, expected: np.ndarray) -> None:
@@ -76,12 +91,34 @@ def assert_agree(actual: np.ndarray, expected: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("mode", ["detail", "synthesis"])
-@pytest.mark.parametrize("case", ["none", "overlays", "paint", "hide", "no background", "backdrop", "all"])
+@pytest.mark.parametrize("case", ["none", "overlays", "multiply", "paint", "hide", "no background", "backdrop", "all"])
 def test_an_ordinary_frame_is_what_the_definition_says(
     project: Project, edits: dict[str, Sequence[Edit]], case: str, mode: Mode
 ) -> None:
     rendered = next(render(project, edits[case], range(1, 2), mode))
     assert_agree(rendered, by_definition(project, edits[case], still_shot(project, 1), mode))
+
+
+def moved_shots() -> list[Shot]:
+    """A turned, tilted and wider view; a layer twice, small and large; times between frames."""
+    tilted = np.array([[0.9, 0.1, -8.0], [-0.06, 1.1, -5.0], [3e-4, 2e-4, 1.0]])
+    small, large = np.diag([2.7, 2.4, 1.0]), np.diag([0.4, 0.5, 1.0])
+    twice = (Instance(0, 1.0, small), Instance(1, 2.0), Instance(0, 2.25, large), Instance(2, 1.0, tilted))
+    return [
+        Shot((250, 150), tuple(Instance(layer, 1.0, tilted) for layer in range(3)), 1, tilted),
+        Shot(SIZE, tuple(Instance(layer, 1.4) for layer in range(3))),
+        Shot((200, 140), twice),
+    ]
+
+
+@pytest.mark.parametrize("mode", ["detail", "synthesis"])
+@pytest.mark.parametrize("case", ["none", "multiply", "paint", "all"])
+def test_any_shot_is_what_the_definition_says(
+    project: Project, edits: dict[str, Sequence[Edit]], case: str, mode: Mode
+) -> None:
+    shots = moved_shots()
+    for shot, rendered in zip(shots, render_shots(project, edits[case], shots, mode), strict=True):
+        assert_agree(rendered, by_definition(project, edits[case], shot, mode))
 
 
 def test_a_frame_between_two_shows_the_truth_between_them(tmp_path: Path) -> None:

@@ -85,6 +85,10 @@ class Layer:
         """Texels to add to the affine map, at the grid's nodes. Read-only."""
         return self._recent_offsets(frame)
 
+    def stored_uv_offset(self, frame: int) -> tuple[UInt16[np.ndarray, "gh gw 2"], Float32[np.ndarray, "2 2"]]:
+        """The same as it is stored, in 65535 steps: levels, and (texels of level 0, texels a step), x and y."""
+        return self._maps.get_slice("uv_offset")[frame], self._offset_scale[frame]
+
     def lighting_grid(self, frame: int) -> Float32[np.ndarray, "lh lw 3"]:
         return self._maps.get_slice("lighting")[frame].astype(np.float32)
 
@@ -106,8 +110,8 @@ class Layer:
         return {name: tuple(self._maps.get_slice(name).get_shape()) for name in self._maps.keys()}  # noqa: SIM118
 
     def _read_offset(self, frame: int) -> Float32[np.ndarray, "gh gw 2"]:
-        low, step = self._offset_scale[frame]
-        offset = self._maps.get_slice("uv_offset")[frame].astype(np.float32) * step + low
+        levels, (low, step) = self.stored_uv_offset(frame)
+        offset = levels.astype(np.float32) * step + low
         offset.flags.writeable = False
         return offset
 

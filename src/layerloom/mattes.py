@@ -10,7 +10,7 @@ from itertools import repeat
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, UInt16
 
 from layerloom import media
 from layerloom.conventions import Size
@@ -44,26 +44,29 @@ def mattes(
 
 def own_alphas(
     project: Project, frame: int, source_frame: np.ndarray | None = None
-) -> Float32[np.ndarray, "objects h w"]:
+) -> UInt16[np.ndarray, "objects h w"]:
     """The objects' coverages before occlusion in a frame (counted from the project's first); composited, the mattes.
 
     At training size as stored, or at source size refined against `source_frame`. An object that lies hidden behind
     others is not refined there: the source does not show it.
     """
     objects = [layer for layer, stored in enumerate(project.layers) if stored.kind == "object"]
-    if source_frame is None or project.training_size == project.source.size:
+    if not objects or source_frame is None or project.training_size == project.source.size:
         width, height = project.training_size
-        planes = [media.to_float(project.layers[layer].alpha(frame)) for layer in objects]
-        return np.stack(planes) if planes else np.empty((0, height, width), np.float32)
-    own = mattes(project, frame, source_frame)[:-1]
-    left = np.ones_like(own[0]) if len(own) else None
-    for layer, share in zip(objects, own, strict=True):
-        assert left is not None
-        remaining = left - share
+        planes = np.empty((len(objects), height, width), np.uint16)
+        for plane, layer in zip(planes, objects, strict=True):
+            stored = project.layers[layer].alpha(frame)
+            np.multiply(stored, 257 if stored.dtype == np.uint8 else 1, out=plane, dtype=np.uint16)
+        return planes
+    shares = mattes(project, frame, source_frame)
+    own = np.empty((len(objects), *shares.shape[1:]), np.uint16)
+    left = np.ones_like(shares[0])
+    for index, layer in enumerate(objects):
         plain = project.own_alpha(layer, frame)
         sureness = np.clip(left / LEAST_LEFT, 0, 1)
-        share[:] = plain + sureness * (np.clip(share / np.maximum(left, 1e-6), 0, 1) - plain)
-        left = remaining
+        refined = plain + sureness * (np.clip(shares[layer] / np.maximum(left, 1e-6), 0, 1) - plain)
+        own[index] = media.quantise(refined, 16)
+        left = left - shares[layer]
     return own
 
 

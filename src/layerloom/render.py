@@ -17,6 +17,7 @@ from layerloom.coverage import unseen_marker
 from layerloom.edits import Edit
 from layerloom.mattes import mattes, own_alphas
 from layerloom.project import Project
+from layerloom.rendering.cpu import CpuRenderer
 from layerloom.rendering.detail import DetailMaps
 from layerloom.rendering.scene import Inputs, Scene
 from layerloom.shots import list_shots
@@ -46,10 +47,10 @@ def render_shots(
 
     Shots are taken one after the other while frames are made.
     """
-    scene = Scene(project, edits)
+    renderer = CpuRenderer(Scene(project, edits))
     footage = _Footage(project, mode)
-    details = DetailMaps(project, _draw)
-    draw = partial(_render_shot, scene, details if mode == "detail" else None, project.source_bit_depth)
+    details = DetailMaps(project) if mode == "detail" else None
+    draw = partial(_render_shot, project, renderer, details, project.source_bit_depth)
     mark = unseen_marker(project, edits)
 
     def work(shot: Shot, pictures: dict[int, np.ndarray]) -> np.ndarray:
@@ -100,32 +101,24 @@ def frames_of(shot: Shot) -> tuple[int, ...]:
 
 
 def _render_shot(
-    scene: Scene, details: DetailMaps | None, bit_depth: int, shot: Shot, pictures: dict[int, np.ndarray]
+    project: Project,
+    renderer: CpuRenderer,
+    details: DetailMaps | None,
+    bit_depth: int,
+    shot: Shot,
+    pictures: dict[int, np.ndarray],
 ) -> np.ndarray:
-    project = scene.project
     alphas = {frame: own_alphas(project, frame, pictures.get(frame)) for frame in frames_of(shot)}
     if details is None:
-        return _draw(scene, shot, Inputs(None, alphas, bit_depth))
+        return renderer.render(shot, Inputs(None, alphas, bit_depth))
     if is_still(project, shot):
-        return _draw(scene, shot, Inputs(pictures[frames_of(shot)[0]], alphas, bit_depth))
+        return renderer.render(shot, Inputs(pictures[frames_of(shot)[0]], alphas, bit_depth))
     carried = {
         (layer, frame): detail
         for frame, own in alphas.items()
         for layer, detail in enumerate(details.of_frame(frame, pictures[frame], own))
     }
-    return _draw(scene, shot, Inputs(None, alphas, bit_depth, carried))
-
-
-def _draw(scene: Scene, shot: Shot, inputs: Inputs) -> np.ndarray:
-    if is_still(scene.project, shot):
-        from layerloom.rendering.cpu import render_still
-
-        return render_still(scene, shot, inputs)
-    import torch
-
-    from layerloom.rendering.definition import render_shot
-
-    return render_shot(scene, shot, inputs, torch.device("cpu"))
+    return renderer.render(shot, Inputs(None, alphas, bit_depth, carried))
 
 
 def _in_parallel(work: Callable[..., np.ndarray], inputs: Iterable[tuple[object, ...]]) -> Iterator[np.ndarray]:

@@ -2,5 +2,8 @@
 
 scene.py        project and edits, read and checked: what every back end starts from
 definition.py   the meaning, in plain PyTorch; renders any shot on any device
-cpu.py          ordinary frames with OpenCV, where edits touch them
+packing.py      a shot's arrays laid end to end, for compiled loops
+sampling.py     the definition at one point, compiled by Numba
+cpu.py          any shot on the CPU, row by row, only what edits make necessary
+detail.py       what the layers cannot explain of the source's pictures, for shots that are no ordinary frames
 """

@@ -1,270 +1,402 @@
-"""Ordinary frames on the CPU: planes of OpenCV, in strips, in the part of a frame that edits touch."""
+"""Any shot on the CPU: the definition compiled by Numba, pixel by pixel, so that nothing is worked out in vain.
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+Where no edit acts on a pixel in `detail` mode, its texture and light are not looked up: it is the source's own.
+A call makes one frame on one core without holding Python's lock, so frames are made side by side.
+"""
 
-import cv2
+from collections.abc import Sequence
+
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
+from numba import njit
 
-from layerloom import media
-from layerloom.blending import Ink
-from layerloom.conventions import Size
-from layerloom.mattes import composite
-from layerloom.patches import Patch, resize, window_of
-from layerloom.project import Project, Window
-from layerloom.rendering.scene import Inputs, Pyramid, Scene, Stage
+from layerloom.rendering.packing import INSTANCE, Images, pack_changes, pack_images, pack_maps, place
+from layerloom.rendering.sampling import (
+    ALPHA_STEP,
+    FAST,
+    HALF,
+    ONE,
+    ZERO,
+    Array,
+    Record,
+    carried,
+    cell,
+    ellipse,
+    filtered,
+    is_inside,
+    is_simple,
+    look_up,
+    map_point,
+    mix,
+    move,
+    own_alpha,
+    pixel_of,
+    place_of,
+)
+from layerloom.rendering.scene import Inputs, Scene, Stage
 from layerloom.staging import Shot
 
-CELL_PIXELS = 16
-"""Spacing of the points at which it is looked up which part of a frame an edit touches."""
-STRIP_ROWS = 64
-FINEST_TEXELS_PER_PIXEL = 1.5
-"""A layer that shows more texels per pixel in a frame is looked up in a smaller copy of its canvas."""
-
-Planes = Float32[np.ndarray, "c h w"]
-Shares = Float32[np.ndarray, "layers h w"]
+RUN_PIXELS = 16
+"""Spacing of the places at which it is looked up which pixels a patch may reach."""
 
 
-def render_still(scene: Scene, shot: Shot, inputs: Inputs) -> np.ndarray:
-    """An ordinary frame, h w 3, uint8 or uint16."""
-    frame = int(shot.instances[0].time)
-    stages = [_Stage(_lookups(scene, stage), stage.paint) for stage in scene.stages(shot)]
-    window = _whole(scene.project) if inputs.source is None else _touched_window(scene, frame, stages)
-    if window is None:
-        assert inputs.source is not None
-        return inputs.source
-    own = [cv2.resize(plane, scene.project.source.size) for plane in inputs.own_alphas[frame]]
-    own.append(np.ones(scene.project.source.size[::-1], np.float32))
-    shares = composite(own)
-    revealed = composite([np.zeros_like(own[0]) if layer in scene.hidden else own[layer] for layer in range(len(own))])
-    if len(own) - 1 in scene.hidden:
-        revealed[-1] = 0
-    edited = np.empty((*own[0].shape, 3), f"uint{inputs.bit_depth}") if inputs.source is None else inputs.source.copy()
-    for strip in _strips(window):
-        picture = None
-        if inputs.source is not None:
-            picture = np.stack([media.to_float(plane) for plane in cv2.split(inputs.source[strip])])
-        planes = _apply(scene, frame, stages, strip, shares[:, *strip], revealed[:, *strip], picture)
-        edited[strip] = _as_pixels(planes, inputs.bit_depth)
-    return edited
+class CpuRenderer:
+    """Renders shots of one scene. May be called from several threads at once."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._textures = pack_images(scene.textures)
+        self._packed: tuple[tuple[Stage, ...], Images, Int64[np.ndarray, "stages instances 2"]] | None = None
+
+    def render(self, shot: Shot, inputs: Inputs) -> np.ndarray:
+        """The frame, h w 3, uint8 or uint16."""
+        stages = self._scene.stages(shot)
+        patches, numbers = self._pack_changes(stages)
+        maps = pack_maps(self._scene, shot, inputs)
+        output = np.empty((shot.size[1], shot.size[0], 3), f"uint{inputs.bit_depth}")
+        source = output[:0] if inputs.source is None else np.ascontiguousarray(inputs.source)
+        for instance in maps.instances:
+            instance["simple"] = is_simple(instance, maps.maps[instance["first"]], maps.nodes)
+        taken = np.zeros(1, INSTANCE)
+        place(taken[0], shot.to_source)
+        backdrop = self._scene.backdrop(shot.size) if self._scene.has_backdrop else np.empty((1, 1, 3), np.float32)
+        everything = (maps.instances, maps.maps, maps.nodes, maps.lights, maps.alphas, maps.details)
+        pictures = (self._textures.images, self._textures.levels, self._textures.texels)
+        changes = (patches.images, patches.levels, patches.texels, numbers, *_paintings(stages))
+        draw(*everything, *pictures, *changes, backdrop, taken, source, output)
+        return output
+
+    def _pack_changes(self, stages: tuple[Stage, ...]) -> tuple[Images, Int64[np.ndarray, "stages instances 2"]]:
+        """Packed once for as long as they are the same."""
+        packed = self._packed
+        if packed is None or [stage.changes for stage in packed[0]] != [stage.changes for stage in stages]:
+            packed = self._packed = (stages, *pack_changes(stages))
+        return packed[1:]
 
 
-@dataclass(frozen=True)
-class _Stage:
-    """Patches by layer, then a painting straight on the frame in the frame it was made for."""
-
-    patches: "dict[int, _PatchLookup]"
-    paint: Ink | None = None
-
-
-def _lookups(scene: Scene, stage: Stage) -> "dict[int, _PatchLookup]":
-    canvases = [layer.canvas for layer in scene.project.layers]
-    return {
-        layer: _PatchLookup(patch, canvases[layer]) for layer, patch in enumerate(stage.patches) if patch is not None
-    }
+def _paintings(stages: Sequence[Stage]) -> tuple[Int64[np.ndarray, " stages"], Float32[np.ndarray, "paintings h w 6"]]:
+    """Each stage's painting by number, -1 where there is none; and the paintings, with an opacity for each colour."""
+    paintings = [stage.paint for stage in stages if stage.paint is not None]
+    order = iter(range(len(paintings)))
+    numbers = [-1 if stage.paint is None else next(order) for stage in stages]
+    full = [np.dstack([paint, *[paint[..., 3:]] * 2]) if paint.shape[2] == 4 else paint for paint in paintings]
+    return np.array(numbers, np.int64), np.stack(full) if full else np.empty((0, 1, 1, 6), np.float32)
 
 
-class _Lookup:
-    """Part of a canvas, for lookups by texel position: bilinear, in smaller copies where it is seen smaller."""
-
-    def __init__(self, image: Float32[np.ndarray, "h w c"], left: int, top: int) -> None:
-        self.origin = np.array([left, top], np.float32)
-        self.size = np.array([image.shape[1], image.shape[0]], np.float32)
-        self._levels = {0: cv2.split(image)}
-
-    def sample(self, uv: Float32[np.ndarray, "h w 2"], level: float) -> Planes:
-        """Planes at texel positions; the border goes on outside. `level`: how often to halve, blended in between."""
-        lower = int(level)
-        planes = self._sample_level(uv, lower)
-        if level > lower:
-            planes += np.float32(level - lower) * (self._sample_level(uv, lower + 1) - planes)
-        return planes
-
-    def _sample_level(self, uv: Float32[np.ndarray, "h w 2"], level: int) -> Planes:
-        sources = self._level(level)
-        scale = np.array(sources[0].shape[::-1], np.float32) / self.size
-        x = (uv[..., 0] - self.origin[0]) * scale[0] - np.float32(0.5)
-        y = (uv[..., 1] - self.origin[1]) * scale[1] - np.float32(0.5)
-        return np.stack(
-            [cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for plane in sources]
-        )
-
-    def _level(self, level: int) -> Sequence[np.ndarray]:
-        if level not in self._levels:
-            width, height = (max(1, round(float(side) / 2**level)) for side in self.size)
-            self._levels[level] = [resize(plane, (width, height)) for plane in self._levels[0]]
-        return self._levels[level]
+@njit(**FAST)
+def map_row(
+    instance: Record, first: Record, second: Record, nodes: Array, row: int, line: Array, needed: Array,
+    mapped: Array, uv: Array, covered: Array,
+) -> None:  # fmt: skip
+    """Texel positions and ellipses along a row, where they are needed and not known yet."""
+    if instance.simple:
+        map_simple_row(first, nodes, row, line, needed, mapped, uv)
+        return
+    for column in range(len(needed)):
+        if not needed[column] or mapped[column]:
+            continue
+        mapped[column] = True
+        px, py = column + 0.5, row + 0.5
+        x, y = move(instance, px, py)
+        u, v, ux, uy, vx, vy = map_point(first, nodes, x, y)
+        if instance.share > ZERO:
+            other = map_point(second, nodes, x, y)
+            u, v = mix(u, other[0], instance.share), mix(v, other[1], instance.share)
+            ux, uy = mix(ux, other[2], instance.share), mix(uy, other[3], instance.share)
+            vx, vy = mix(vx, other[4], instance.share), mix(vy, other[5], instance.share)
+        w = instance.m20 * px + instance.m21 * py + instance.m22
+        xx, xy = np.float32((instance.m00 - x * instance.m20) / w), np.float32((instance.m01 - x * instance.m21) / w)
+        yx, yy = np.float32((instance.m10 - y * instance.m20) / w), np.float32((instance.m11 - y * instance.m21) / w)
+        shape = ellipse(ux * xx + uy * yx, ux * xy + uy * yy, vx * xx + vy * yx, vx * xy + vy * yy)
+        uv[0, column], uv[1, column] = u, v
+        covered[0, column], covered[1, column], covered[2, column], covered[3, column] = shape
 
 
-@lru_cache(maxsize=8)
-def _texture(texture: Pyramid) -> _Lookup:
-    return _Lookup(texture.level(0), 0, 0)
-
-
-class _PatchLookup:
-    """A patch ready for lookups. `low`, `high`: texels between which it acts, without end where it meets a border."""
-
-    def __init__(self, patch: Patch, canvas: Size) -> None:
-        self.lookup = _Lookup(np.dstack([patch.change, patch.opacity]), patch.left, patch.top)
-        low, high = self.lookup.origin, self.lookup.origin + self.lookup.size
-        self.low = np.where(low <= 0, -np.inf, low)
-        self.high = np.where(high >= canvas, np.inf, high)
-
-
-@dataclass(frozen=True)
-class _LayerView:
-    """A layer as it is seen in a window of a frame; everything is on `part` of that window, where it has a share."""
-
-    part: Window
-    uv: Float32[np.ndarray, "h w 2"]
-    light: Planes
-    content: Planes
-
-
-def _strips(window: Window) -> Iterator[Window]:
-    """A window in strips so low that the planes of one stay in the processor's cache."""
-    rows, columns = window
-    for top in range(rows.start, rows.stop, STRIP_ROWS):
-        yield slice(top, min(top + STRIP_ROWS, rows.stop)), columns
-
-
-def _touched_window(scene: Scene, frame: int, stages: Sequence[_Stage]) -> Window | None:
-    """The part of a frame that edits may change."""
-    project = scene.project
-    if len(project.layers) - 1 in scene.replaced:
-        return _whole(project)
-    parts = [window_of(project.own_alpha(layer, frame)) for layer in scene.hidden]
-    for stage in stages:
-        parts += [_patch_window(project, layer, frame, patch) for layer, patch in stage.patches.items()]
-        parts += [window_of(stage.paint.max(-1)) if stage.paint is not None else None]
-    return _union([part for part in parts if part is not None])
-
-
-def _apply(
-    scene: Scene,
-    frame: int,
-    stages: Sequence[_Stage],
-    window: Window,
-    seen: Shares,
-    revealed: Shares,
-    source: Planes | None,
-) -> Planes:
-    """All edits in a window of a frame.
-
-    `seen`: the layers' shares there; `revealed`: the same without the hidden layers. `source`: its colours; None to
-    start from those of the layers alone.
+@njit(**FAST)
+def map_simple_row(maps: Record, nodes: Array, row: int, line: Array, needed: Array, mapped: Array, uv: Array) -> None:
+    """Texel positions where the source has the layer: nodes are blended between two rows once (line[2, 0] says which
+    row), then along it.
     """
-    views = _layer_views(scene, frame, window, np.maximum(seen, revealed))
-    composite = _composite(views, seen)
-    picture = composite if source is None else source
-    residual = picture - composite
-    if scene.replaced:
-        picture = picture + _replacement(scene, window, views, seen, revealed, residual)
-        residual = residual * (1 - seen[scene.replaced].sum(0))
-    for stage in stages:
-        before = picture
-        picture = picture + _patch_change(scene, frame, views, stage, revealed, residual)
-        if stage.paint is not None:
-            paint = np.moveaxis(stage.paint[window], -1, 0)
-            picture = picture + (paint[:3] - paint[3:] * picture)
-        residual = residual + (picture - before)
-    return picture
+    y = row + 0.5
+    if line[2, 0] != row:
+        line[2, 0] = row
+        node_row, fy = cell(np.float32(y) * maps.node_per_y, maps.node_rows)
+        at = maps.node_start + node_row * maps.node_columns
+        below = at + maps.node_columns
+        for node in range(maps.node_columns):
+            u = mix(np.float32(nodes[at + node, 0]), np.float32(nodes[below + node, 0]), fy)
+            v = mix(np.float32(nodes[at + node, 1]), np.float32(nodes[below + node, 1]), fy)
+            line[0, node], line[1, node] = maps.low_x + maps.step_x * u, maps.low_y + maps.step_y * v
+    u0, v0 = maps.a01 * y + maps.a02, maps.a11 * y + maps.a12
+    for column in range(len(needed)):
+        if needed[column] and not mapped[column]:
+            mapped[column] = True
+            x = column + 0.5
+            node, fx = cell(np.float32(x) * maps.node_per_x, maps.node_columns)
+            uv[0, column] = np.float32(maps.a00 * x + u0) + mix(line[0, node], line[0, node + 1], fx)
+            uv[1, column] = np.float32(maps.a10 * x + v0) + mix(line[1, node], line[1, node + 1], fx)
 
 
-def _replacement(
-    scene: Scene, window: Window, views: dict[int, _LayerView], seen: Shares, revealed: Shares, residual: Planes
-) -> Planes:
-    """What hiding layers and a new background B add: Σ (α' − α) R T + α' B − h e, with the replaced layers' share h."""
-    change = -seen[scene.replaced].sum(0) * residual
-    for layer, view in views.items():
-        kept = np.zeros_like(seen[0]) if layer in scene.replaced else revealed[layer]
-        change[:, *view.part] += (kept - seen[layer])[view.part] * view.content
-    if scene.has_backdrop:
-        backdrop = scene.backdrop(scene.project.source.size)[window]
-        change += revealed[-1] * np.stack(cv2.split(backdrop))
-    return change
+@njit(**FAST)
+def cover_row(
+    instance: Record, first: Record, second: Record, alphas: Array, nodes: Array, row: int, needed: Array, uv: Array,
+    own: Array,
+) -> None:  # fmt: skip
+    """Own coverage along a row. Between two frames it is where the same texel lies in each: one Newton step away."""
+    if not instance.moves and instance.share == ZERO and first.alpha_columns == len(own):
+        start = first.alpha_start + row * len(own)
+        for column in range(len(own)):
+            own[column] = np.float32(alphas[start + column]) * ALPHA_STEP
+        return
+    for column in range(len(own)):
+        own[column] = ZERO
+        if not needed[column]:
+            continue
+        x, y = move(instance, column + 0.5, row + 0.5)
+        if instance.share == ZERO:
+            own[column] = own_alpha(first, alphas, np.float32(x), np.float32(y))
+        else:
+            before_x, before_y = place_of(first, nodes, x, y, uv[0, column], uv[1, column])
+            after_x, after_y = place_of(second, nodes, x, y, uv[0, column], uv[1, column])
+            before = own_alpha(first, alphas, before_x, before_y)
+            own[column] = mix(before, own_alpha(second, alphas, after_x, after_y), instance.share)
 
 
-def _patch_change(
-    scene: Scene, frame: int, views: dict[int, _LayerView], stage: _Stage, seen: Shares, residual: Planes
-) -> Planes:
-    """What patches add: Σ α (R · change − a e)."""
-    total = np.zeros_like(residual)
-    for layer, patch in stage.patches.items():
-        if layer in views:
-            view = views[layer]
-            values = patch.lookup.sample(view.uv, _detail_level(scene.project, layer, frame))
-            local = view.light * values[:3] - values[3:] * residual[:, *view.part]
-            total[:, *view.part] += seen[layer][view.part] * local
-    return total
+@njit(**FAST)
+def share_row(own: Array, left: Array, share: Array) -> None:
+    """A layer's share of a row's pixels, taken from what the layers in front left of them."""
+    for column in range(len(own)):
+        taken = own[column] * left[column]
+        share[column] = taken
+        left[column] -= taken
 
 
-def _layer_views(scene: Scene, frame: int, window: Window, shares: Shares) -> dict[int, _LayerView]:
-    """The layers that have a share in a window, by number."""
-    project = scene.project
-    views: dict[int, _LayerView] = {}
-    for layer, share in enumerate(shares):
-        part = window_of(share)
-        if part is not None:
-            rows, columns = (
-                slice(outer.start + inner.start, outer.start + inner.stop)
-                for outer, inner in zip(window, part, strict=True)
+@njit(**FAST)
+def reach_row(instance: Record, maps: Record, nodes: Array, image: Record, row: int, needed: Array) -> None:
+    """Mark the runs of pixels in a row where a patch may be seen, from where the runs' ends lie on the canvas."""
+    u, v = end_of_run(instance, maps, nodes, 0, row)
+    for start in range(0, len(needed), RUN_PIXELS):
+        before_u, before_v = u, v
+        u, v = end_of_run(instance, maps, nodes, start + RUN_PIXELS, row)
+        slack_u, slack_v = 2 + abs(u - before_u) / 4, 2 + abs(v - before_v) / 4
+        across = min(u, before_u) - slack_u <= image.high_x and max(u, before_u) + slack_u >= image.low_x
+        if across and min(v, before_v) - slack_v <= image.high_y and max(v, before_v) + slack_v >= image.low_y:
+            for column in range(start, min(start + RUN_PIXELS, len(needed))):
+                needed[column] = True
+
+
+@njit(**FAST)
+def end_of_run(instance: Record, maps: Record, nodes: Array, column: int, row: int) -> tuple[np.float32, np.float32]:
+    x, y = move(instance, float(column), row + 0.5)
+    mapped = map_point(maps, nodes, x, y)
+    return mapped[0], mapped[1]
+
+
+@njit(**FAST)
+def change_row(
+    images: Array, numbers: Array, levels: Array, texels: Array, needed: Array, uv: Array, covered: Array,
+    change: Array, acts: Array,
+) -> None:  # fmt: skip
+    """What a change holds along a row (colour, opacity of each colour), and where that is anything."""
+    main = images[numbers[0]]
+    for column in range(len(needed)):
+        for value in range(6):
+            change[column, value] = ZERO
+        if not needed[column]:
+            continue
+        u, v = uv[0, column], uv[1, column]
+        shape = (covered[0, column], covered[1, column], covered[2, column], covered[3, column])
+        a, b, c, d = filtered(main, levels, texels, u, v, shape)
+        change[column, 0], change[column, 1], change[column, 2] = a, b, c
+        e = f = d
+        if numbers[1] >= 0:
+            d, e, f, _ = filtered(images[numbers[1]], levels, texels, u, v, shape)
+        change[column, 3], change[column, 4], change[column, 5] = d, e, f
+        acts[column] |= a != ZERO or b != ZERO or c != ZERO or d != ZERO or e != ZERO or f != ZERO
+
+
+@njit(**FAST)
+def content_row(
+    instance: Record, first: Record, second: Record, lights: Array, image: Record, levels: Array, texels: Array,
+    patches: Array, change: Array, needed: Array, seen: Array, kept: Array, uv: Array, covered: Array, backdrop: Array,
+    explained: Array, picture: Array, total: Array,
+) -> None:  # fmt: skip
+    """Add what an instance shows along a row: lit, by its share of all that is seen, and of what is kept."""
+    for column in range(len(needed)):
+        if not needed[column]:
+            continue
+        u, v = uv[0, column], uv[1, column]
+        x, y = u * first.light_per_x, v * first.light_per_y
+        light = look_up(lights, first.light_start, first.light_columns, first.light_rows, x, y)
+        if instance.share > ZERO:
+            other = look_up(lights, second.light_start, second.light_columns, second.light_rows, x, y)
+            red, green = mix(light[0], other[0], instance.share), mix(light[1], other[1], instance.share)
+            light = (red, green, mix(light[2], other[2], instance.share), ZERO)
+        shape = (covered[0, column], covered[1, column], covered[2, column], covered[3, column])
+        content = filtered(image, levels, texels, u, v, shape)
+        for channel in range(3):
+            lit = light[channel] * content[channel]
+            explained[column, channel] += seen[column] * lit
+            shown = backdrop[column, channel] if instance.backdrop else lit
+            picture[column, channel] += kept[column] * shown
+        explained[column, 3] += seen[column] if instance.replaced else ZERO
+        for stage in range(len(patches)):
+            if patches[stage] >= 0:
+                for channel in range(3):
+                    total[stage, column, channel] += kept[column] * light[channel] * change[stage, column, channel]
+                    total[stage, column, 3 + channel] += kept[column] * change[stage, column, 3 + channel]
+
+
+@njit(**FAST)
+def carry_row(
+    instance: Record, first: Record, second: Record, nodes: Array, details: Array, row: int, patches: Array,
+    change: Array, needed: Array, kept: Array, uv: Array, picture: Array, total: Array,
+) -> None:  # fmt: skip
+    """Add what an instance carries along of what the layers cannot explain; opaque changes cover it, too."""
+    for column in range(len(needed)):
+        if not needed[column] or instance.replaced:
+            continue
+        x, y = move(instance, column + 0.5, row + 0.5)
+        if instance.share == ZERO:
+            a, b, c = carried(first, details, np.float32(x), np.float32(y), kept[column])
+        else:
+            there_x, there_y = place_of(first, nodes, x, y, uv[0, column], uv[1, column])
+            a, b, c = carried(first, details, there_x, there_y, kept[column])
+            there_x, there_y = place_of(second, nodes, x, y, uv[0, column], uv[1, column])
+            other = carried(second, details, there_x, there_y, kept[column])
+            a, b, c = (
+                mix(a, other[0], instance.share),
+                mix(b, other[1], instance.share),
+                mix(c, other[2], instance.share),
             )
-            uv = project.uv(layer, frame, (rows, columns))
-            light = np.stack(project.lighting_planes(layer, frame, uv))
-            content = _texture(scene.textures[layer]).sample(uv, _detail_level(project, layer, frame)) * light
-            views[layer] = _LayerView(part, uv, light, content)
-    return views
+        for channel, value in enumerate((a, b, c)):
+            picture[column, channel] += value
+            for stage in range(len(patches)):
+                if patches[stage] >= 0:
+                    total[stage, column, channel] -= change[stage, column, 3 + channel] * value
 
 
-def _detail_level(project: Project, layer: int, frame: int) -> float:
-    """How often to halve a canvas so that a layer seen small does not shimmer; 0 for most frames."""
-    texels_per_pixel = np.sqrt(np.abs(np.linalg.det(project.layers[layer].uv_affine[frame, :, :2])))
-    return float(np.log2(max(1.0, texels_per_pixel / FINEST_TEXELS_PER_PIXEL)))
+@njit(**FAST)
+def take_row(taken: Record, picture: Array, row: int, into: Array) -> None:
+    """A painting along a row; zero outside of it."""
+    for column in range(len(into)):
+        x, y = move(taken, column + 0.5, row + 0.5)
+        inside = is_inside(picture, x, y)
+        for channel in range(6):
+            into[column, channel] = pixel_of(picture, x, y, channel) if inside else ZERO
 
 
-def _composite(views: dict[int, _LayerView], shares: Shares) -> Planes:
-    """Σ α R T."""
-    total = np.zeros((3, *shares.shape[1:]), np.float32)
-    for layer, view in views.items():
-        total[:, *view.part] += shares[layer][view.part] * view.content
-    return total
+@njit(**FAST)
+def finish_row(
+    source: Array, acts: Array, explained: Array, picture: Array, total: Array, paint: Array, output: Array
+) -> None:
+    """The row's pixels: what the source shows beyond the layers, the layers, and the stages one after the other."""
+    full_scale = np.float32(255 if output.itemsize == 1 else 65535)
+    for column in range(len(acts)):
+        if not acts[column]:
+            output[column, 0], output[column, 1], output[column, 2] = (
+                source[column, 0],
+                source[column, 1],
+                source[column, 2],
+            )
+            continue
+        for channel in range(3):
+            residual = ZERO
+            if len(source):
+                shown = np.float32(source[column, channel]) / full_scale
+                residual = (shown - explained[column, channel]) * (ONE - explained[column, 3])
+            value = residual + picture[column, channel]
+            for stage in range(len(total)):
+                after = value + total[stage, column, channel] - total[stage, column, 3 + channel] * residual
+                after += paint[stage, column, channel] - paint[stage, column, 3 + channel] * after
+                residual, value = residual + after - value, after
+            output[column, channel] = min(max(value, ZERO), ONE) * full_scale + HALF
 
 
-def _patch_window(project: Project, layer: int, frame: int, patch: _PatchLookup) -> Window | None:
-    """The part of a frame where a layer's uv may lie within a patch, from the corners of square cells."""
-    width, height = project.source.size
-    columns = np.append(np.arange(0, width, CELL_PIXELS), width).astype(np.float32)
-    rows = np.append(np.arange(0, height, CELL_PIXELS), height).astype(np.float32)
-    corners = project.uv_at(layer, frame, np.stack(np.meshgrid(columns, rows), -1))
-    around = np.stack([corners[:-1, :-1], corners[1:, :-1], corners[:-1, 1:], corners[1:, 1:]])
-    slack = 1 + 0.25 * (around.max(0) - around.min(0))
-    inside = ((around.max(0) + slack >= patch.low) & (around.min(0) - slack <= patch.high)).all(-1)
-    cells = window_of(inside)
-    if cells is None:
-        return None
-    (top, bottom), (left, right) = ((CELL_PIXELS * side.start, CELL_PIXELS * side.stop) for side in cells)
-    return slice(top, min(bottom, height)), slice(left, min(right, width))
-
-
-def _union(windows: Sequence[Window]) -> Window | None:
-    """The smallest window that holds all of them."""
-    if not windows:
-        return None
-    rows, columns = zip(*windows, strict=True)
-    return (
-        slice(min(side.start for side in rows), max(side.stop for side in rows)),
-        slice(min(side.start for side in columns), max(side.stop for side in columns)),
-    )
-
-
-def _whole(project: Project) -> Window:
-    width, height = project.source.size
-    return slice(0, height), slice(0, width)
-
-
-def _as_pixels(planes: Planes, bit_depth: int) -> np.ndarray:
-    """Planes in [0, 1] as h w 3 integers."""
-    return cv2.merge([media.quantise(plane, bit_depth) for plane in planes])
+@njit(nogil=True, cache=True, **FAST)
+def draw(
+    instances: Array, maps: Record, nodes: Array, lights: Array, alphas: Array, details: Array,
+    images: Array, levels: Array, texels: Array,
+    patch_images: Array, patch_levels: Array, patch_texels: Array, patch_numbers: Array,
+    painting_numbers: Array, paintings: Array, backdrop: Array, taken: Array, source: Array, output: Array,
+) -> None:  # fmt: skip
+    """Draw a shot, row by row. An empty `source` draws the layers alone."""
+    height, width = output.shape[:2]
+    count, stages, detail = len(instances), len(patch_numbers), len(source) > 0
+    own, left_seen, left_kept = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
+    seen, kept = np.empty((count, width), np.float32), np.empty((count, width), np.float32)
+    uv, covered = np.empty((count, 2, width), np.float32), np.zeros((count, 4, width), np.float32)
+    covered[:, 2] = ONE
+    line = np.full((count, 3, maps.node_columns.max()), -ONE)
+    needed, mapped, acts = np.empty(width, np.bool_), np.empty((count, width), np.bool_), np.empty(width, np.bool_)
+    change = np.zeros((count, stages, width, 6), np.float32)
+    paint, total = np.zeros((stages, width, 6), np.float32), np.empty((stages, width, 6), np.float32)
+    explained, picture = np.empty((width, 4), np.float32), np.empty((width, 3), np.float32)
+    for row in range(height):
+        left_seen[:] = ONE
+        left_kept[:] = ONE
+        acts[:] = not detail
+        mapped[:] = False
+        for i in range(count):
+            instance = instances[i]
+            first, second = maps[instance.first], maps[instance.second]
+            if instance.covers:
+                own[:] = ONE
+            else:
+                for column in range(width):
+                    needed[column] = left_seen[column] > ZERO or left_kept[column] > ZERO
+                if instance.share > ZERO:
+                    map_row(instance, first, second, nodes, row, line[i], needed, mapped[i], uv[i], covered[i])
+                cover_row(instance, first, second, alphas, nodes, row, needed, uv[i], own)
+            share_row(own, left_seen, seen[i])
+            if instance.hidden:
+                kept[i] = ZERO
+            else:
+                share_row(own, left_kept, kept[i])
+            if instance.replaced:
+                for column in range(width):
+                    acts[column] |= seen[i, column] > ZERO
+            for stage in range(stages):
+                number = patch_numbers[stage, i, 0]
+                if number >= 0:
+                    needed[:] = not detail or instance.share > ZERO
+                    if not needed[0]:
+                        reach_row(instance, first, nodes, patch_images[number], row, needed)
+                    for column in range(width):
+                        needed[column] &= kept[i, column] > ZERO
+                    map_row(instance, first, second, nodes, row, line[i], needed, mapped[i], uv[i], covered[i])
+                    change_row(
+                        patch_images, patch_numbers[stage, i], patch_levels, patch_texels, needed, uv[i], covered[i],
+                        change[i, stage], acts,
+                    )  # fmt: skip
+        for stage in range(stages):
+            if painting_numbers[stage] >= 0:
+                take_row(taken[0], paintings[painting_numbers[stage]], row, paint[stage])
+                for column in range(width):
+                    for channel in range(3):
+                        acts[column] |= (
+                            paint[stage, column, channel] != ZERO or paint[stage, column, 3 + channel] != ZERO
+                        )
+        if not acts.any():
+            output[row] = source[row]
+            continue
+        explained[:] = ZERO
+        picture[:] = ZERO
+        total[:] = ZERO
+        for i in range(count):
+            instance = instances[i]
+            first, second = maps[instance.first], maps[instance.second]
+            for column in range(width):
+                needed[column] = acts[column] and (seen[i, column] > ZERO or kept[i, column] > ZERO)
+            map_row(instance, first, second, nodes, row, line[i], needed, mapped[i], uv[i], covered[i])
+            content_row(
+                instance, first, second, lights, images[instance.texture], levels, texels, patch_numbers[:, i, 0],
+                change[i], needed, seen[i], kept[i], uv[i], covered[i], backdrop[min(row, len(backdrop) - 1)],
+                explained, picture, total,
+            )  # fmt: skip
+            if len(details):
+                carry_row(
+                    instance, first, second, nodes, details, row, patch_numbers[:, i, 0], change[i], needed, kept[i],
+                    uv[i], picture, total,
+                )  # fmt: skip
+        finish_row(source[row] if detail else output[row, :0], acts, explained, picture, total, paint, output[row])

@@ -30,9 +30,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor
 
+from layerloom import media
 from layerloom.conventions import pixel_centres, transform_points
 from layerloom.project import Project
 from layerloom.rendering.scene import DETAIL_MARGIN, Inputs, Pyramid, Scene, Stage
@@ -67,7 +68,7 @@ def render_shot(scene: Scene, shot: Shot, inputs: Inputs, device: torch.device) 
         parts = [own + share[..., None] * residual for own, share in zip(carried, kept, strict=True)]
         picture = picture + _patch_change(stage, views, kept, parts)
         if stage.paint is not None:
-            paint = _look_up(_tensor(stage.paint, device), _positions(shot, shot.to_source, device).float())
+            paint, _ = _taken(shot, stage.paint, device)
             picture = picture + paint[..., :3] - paint[..., 3:] * picture
         residual = residual + picture - before
     full_scale = 2**inputs.bit_depth - 1
@@ -99,7 +100,7 @@ def _view(scene: Scene, shot: Shot, index: int, inputs: Inputs, device: torch.de
     light = torch.lerp(_light(project, instance.layer, first, uv), _light(project, instance.layer, second, uv), share)
     places = _places(project, instance, xy, uv)
     own = _own_alpha(project, instance.layer, inputs, places)
-    content = light * filtered(scene.textures[instance.layer], (0, 0), uv, jacobian)
+    content = light * filtered(scene.textures[instance.layer], uv, jacobian)[..., :3]
     details = tuple(
         (weight, _look_up(_tensor(inputs.details[instance.layer, frame], device), place + DETAIL_MARGIN))
         for frame, weight, place in places
@@ -161,7 +162,7 @@ def _own_alpha(project: Project, layer: int, inputs: Inputs, places: Sequence[tu
 
 def _own_alpha_in_frame(project: Project, layer: int, inputs: Inputs, frame: int, xy: Positions) -> Plane:
     size = torch.tensor(project.source.size).to(xy)
-    plane = _tensor(inputs.own_alphas[frame][layer], xy.device)
+    plane = _tensor(media.to_float(inputs.own_alphas[frame][layer]), xy.device)
     scale = torch.tensor(plane.shape[::-1]).to(xy) / size
     inside = ((xy >= 0) & (xy <= size)).all(-1)
     return _look_up(plane[..., None], xy * scale)[..., 0] * inside
@@ -200,12 +201,17 @@ def _residual(shot: Shot, inputs: Inputs, explained: Colours, device: torch.devi
     """The source's picture less what the layers show; zero outside of the picture."""
     if inputs.source is None:
         return torch.zeros_like(explained)
-    height, width = inputs.source.shape[:2]
-    full_scale = np.float32(np.iinfo(inputs.source.dtype).max)
-    picture = _tensor(inputs.source.astype(np.float32) / full_scale, device)
+    shown, inside = _taken(shot, media.to_float(inputs.source), device)
+    return shown - inside * explained
+
+
+def _taken(
+    shot: Shot, picture: Float32[np.ndarray, "H W c"], device: torch.device
+) -> tuple[Float[Tensor, "h w c"], Float[Tensor, "h w 1"]]:
+    """The source's picture, or a painting over it, as the shot takes it, and where it is inside; 0 outside."""
     xy = _positions(shot, shot.to_source, device).float()
-    inside = ((xy >= 0) & (xy <= torch.tensor([width, height]).to(xy))).all(-1)
-    return (_look_up(picture, xy) - explained) * inside[..., None]
+    inside = ((xy >= 0) & (xy <= xy.new_tensor([picture.shape[1], picture.shape[0]]))).all(-1)[..., None].to(xy)
+    return _look_up(_tensor(picture, device), xy) * inside, inside
 
 
 def _patch_change(
@@ -213,30 +219,30 @@ def _patch_change(
 ) -> Colours:
     """Σ kept R c − a (each instance's part of e)."""
     total = torch.zeros_like(views[0].content)
-    for patch, view, share, residual in zip(stage.patches, views, kept, unexplained, strict=True):
-        if patch is not None:
-            pyramid = Pyramid(np.dstack([patch.change, patch.opacity]))
-            values = filtered(pyramid, (patch.left, patch.top), view.uv, view.jacobian)
-            total = total + share[..., None] * view.light * values[..., :3] - values[..., 3:] * residual
+    for change, view, share, residual in zip(stage.changes, views, kept, unexplained, strict=True):
+        if change is not None:
+            values = filtered(change.main, view.uv, view.jacobian)
+            opacity = values[..., 3:]
+            if change.opacities is not None:
+                opacity = filtered(change.opacities, view.uv, view.jacobian)[..., :3]
+            total = total + share[..., None] * view.light * values[..., :3] - opacity * residual
     return total
 
 
-def filtered(
-    image: Pyramid, corner: tuple[int, int], uv: Positions, jacobian: Jacobian
-) -> Float[Tensor, "h w channels"]:
-    """An image whose corner lies at a texel `corner` of the canvas, over what each pixel covers of it."""
-    width, height = image.level(0).shape[1::-1]
+def filtered(image: Pyramid, uv: Positions, jacobian: Jacobian) -> Float[Tensor, "h w 4"]:
+    """An image over what each pixel covers of its canvas."""
     axis, probes, level = _ellipse(jacobian)
-    largest = int(level.max().ceil())
-    levels = [_tensor(image.level(number), uv.device) for number in range(largest + 1)]
-    total = uv.new_zeros(*uv.shape[:2], levels[0].shape[2])
+    size, corner = uv.new_tensor(image.size), uv.new_tensor([image.left, image.top])
+    level = level.clamp(max=len(image.levels) - 1)
+    levels = [_tensor(values, uv.device) for values in image.levels[: int(level.max().ceil()) + 1]]
+    total = uv.new_zeros(*uv.shape[:2], 4)
     for probe in range(int(probes.max())):
-        position = uv - uv.new_tensor(corner) + axis * ((probe + 0.5) / probes - 0.5)[..., None]
+        position = uv - corner + axis * ((probe + 0.5) / probes - 0.5)[..., None]
         counts = (probe < probes) / probes
         for number, values in enumerate(levels):
             weight = counts * (1 - (level - number).abs()).clamp(min=0)
-            scale = uv.new_tensor([values.shape[1] / width, values.shape[0] / height])
-            total = total + weight[..., None] * _look_up(values, position * scale)
+            scale = uv.new_tensor([values.shape[1] - 2, values.shape[0] - 2]) / size
+            total = total + weight[..., None] * _look_up(values, position * scale + 1)
     return total
 
 

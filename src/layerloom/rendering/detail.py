@@ -1,16 +1,17 @@
 """What the layers cannot explain of the source's pictures, made ready to be carried along with the layers."""
 
-from collections.abc import Callable
+from functools import cached_property
 
 import cv2
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt16
 
 from layerloom import media
 from layerloom.mattes import composite
 from layerloom.project import Project
+from layerloom.rendering.cpu import CpuRenderer
 from layerloom.rendering.scene import DETAIL_MARGIN, Inputs, Scene
-from layerloom.staging import Shot, still_shot
+from layerloom.staging import still_shot
 
 KEPT_FRAMES = 4
 
@@ -20,12 +21,11 @@ Detail = Float32[np.ndarray, "wide_h wide_w 4"]
 class DetailMaps:
     """Details as `Inputs` holds them, kept for the frames asked for last. Threads may share it."""
 
-    def __init__(self, project: Project, draw: Callable[[Scene, Shot, Inputs], np.ndarray]) -> None:
-        self._project, self._draw = project, draw
-        self._unedited = Scene(project, ())
+    def __init__(self, project: Project) -> None:
+        self._project = project
         self._recent: dict[int, list[Detail]] = {}
 
-    def of_frame(self, frame: int, picture: np.ndarray, own_alphas: Float32[np.ndarray, "objects h w"]) -> list[Detail]:
+    def of_frame(self, frame: int, picture: np.ndarray, own_alphas: UInt16[np.ndarray, "objects h w"]) -> list[Detail]:
         """By layer. picture: the source's. own_alphas: of the same frame, as `Inputs` has them."""
         # Two threads may work out the same frame: then one of both results is kept.
         found = self._recent.pop(frame, None) or self._make(frame, picture, own_alphas)
@@ -34,11 +34,15 @@ class DetailMaps:
             self._recent.pop(old, None)
         return found
 
-    def _make(self, frame: int, picture: np.ndarray, own_alphas: Float32[np.ndarray, "objects h w"]) -> list[Detail]:
+    @cached_property
+    def _unedited(self) -> CpuRenderer:
+        return CpuRenderer(Scene(self._project, ()))
+
+    def _make(self, frame: int, picture: np.ndarray, own_alphas: UInt16[np.ndarray, "objects h w"]) -> list[Detail]:
         inputs = Inputs(None, {frame: own_alphas}, 16)
-        explained = media.to_float(self._draw(self._unedited, still_shot(self._project, frame), inputs))
+        explained = media.to_float(self._unedited.render(still_shot(self._project, frame), inputs))
         unexplained = media.to_float(picture) - explained
-        own = [cv2.resize(plane, self._project.source.size) for plane in own_alphas]
+        own = [cv2.resize(media.to_float(plane), self._project.source.size) for plane in own_alphas]
         return [_with_margin(unexplained, share) for share in composite([*own, np.ones_like(unexplained[..., 0])])]
 
 

@@ -1,12 +1,13 @@
 """Scene: a project and its edits, read and checked: what every back end starts from."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt16
 
 from layerloom import media
 from layerloom.blending import Ink
@@ -22,11 +23,66 @@ DETAIL_MARGIN = 16
 """Pixels beyond a picture over which what the layers cannot explain of it fades out."""
 
 
+Ends = tuple[bool, bool, bool, bool]
+"""Whether an image ends at its left, top, right and bottom side: beyond it is zero. Elsewhere its border goes on."""
+
+
+class Pyramid:
+    """RGB and a fourth value on a part of a canvas, with smaller copies, each half as large as the one before.
+
+    left, top: texels of the part's corner on the canvas. size: of the part.
+    """
+
+    def __init__(self, image: Float32[np.ndarray, "h w 4"], left: int, top: int, ends: Ends) -> None:
+        self.left, self.top = left, top
+        self.size: Size = (image.shape[1], image.shape[0])
+        self._image, self._ends = image, ends
+
+    @property
+    def reach(self) -> tuple[float, float, float, float]:
+        """Texels of the canvas between which it is something: left, top, right, bottom."""
+        sides = (float(self.left), float(self.top), float(self.left + self.size[0]), float(self.top + self.size[1]))
+        far = (-math.inf, -math.inf, math.inf, math.inf)
+        left, top, right, bottom = (s if end else f for s, end, f in zip(sides, self._ends, far, strict=True))
+        return left, top, right, bottom
+
+    @cached_property
+    def levels(self) -> tuple[Float32[np.ndarray, "rows columns 4"], ...]:
+        """From the full size to a single texel. Each has a ring of one texel around it that holds what lies beyond."""
+        image, count = self._image, max(self.size).bit_length()
+        levels = [self._ringed(image)]
+        for number in range(1, count):
+            width, height = (max(1, round(side / 2**number)) for side in self.size)
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+            levels.append(self._ringed(image))
+        return tuple(levels)
+
+    def _ringed(self, image: Float32[np.ndarray, "h w 4"]) -> Float32[np.ndarray, "rows columns 4"]:
+        ringed = np.pad(image, ((1, 1), (1, 1), (0, 0)), "edge")
+        left, top, right, bottom = self._ends
+        ringed[:, 0] *= not left
+        ringed[0] *= not top
+        ringed[:, -1] *= not right
+        ringed[-1] *= not bottom
+        return ringed
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """A patch ready to be looked up. main: change of colour, and opacity. opacities: one for each colour instead."""
+
+    main: Pyramid
+    opacities: Pyramid | None
+
+
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """Patches of a shot's instances, in their order, then a painting over the source's picture."""
+    """Changes of a shot's instances, in their order, then a painting over the source's picture.
 
-    patches: tuple[Patch | None, ...]
+    A change that stays the same from shot to shot is the same object.
+    """
+
+    changes: tuple[Change | None, ...]
     paint: Ink | None = None
 
 
@@ -35,7 +91,8 @@ class Inputs:
     """What is read for one shot.
 
     source: the picture it starts from, uint8 or uint16; None to start from the layers alone.
-    own_alphas: of the objects in the project's frames that the shot shows; any size, spread over the source's frame.
+    own_alphas: of the objects in the project's frames that the shot shows, at full scale; any size, spread over the
+        source's frame.
     details: by (layer, frame), what the layers cannot explain of that frame's picture, and how much of it the layer
         has: RGB and share, DETAIL_MARGIN pixels wider than the picture on each side. Empty for ordinary frames, which
         start from `source`, and without the source's pictures.
@@ -43,25 +100,9 @@ class Inputs:
     """
 
     source: np.ndarray | None
-    own_alphas: Mapping[int, Float32[np.ndarray, "objects h w"]]
+    own_alphas: Mapping[int, UInt16[np.ndarray, "objects h w"]]
     bit_depth: int
     details: Mapping[tuple[int, int], Float32[np.ndarray, "wide_h wide_w 4"]] = field(default_factory=dict)
-
-
-class Pyramid:
-    """An image and its smaller copies, each half as large as the one before."""
-
-    def __init__(self, image: Float32[np.ndarray, "h w c"]) -> None:
-        self._levels = [image]
-
-    def level(self, number: int) -> Float32[np.ndarray, "h w c"]:
-        """The image halved `number` times, sides rounded; never smaller than a texel."""
-        height, width = self._levels[0].shape[:2]
-        while len(self._levels) <= number:
-            halvings = 2 ** len(self._levels)
-            size = max(1, round(width / halvings)), max(1, round(height / halvings))
-            self._levels.append(cv2.resize(self._levels[-1], size, interpolation=cv2.INTER_AREA))
-        return self._levels[number]
 
 
 class Scene:
@@ -76,13 +117,13 @@ class Scene:
         self.replaced = sorted({*self.hidden, last}) if backgrounds else self.hidden
         self.has_backdrop = bool(backgrounds) and last not in self.hidden
         self._edits = [edit for edit in edits if isinstance(edit, CanvasEdit)]
-        self._patches = self._make_patches(self._edits)
+        self._changes = self._make_changes(self._edits)
         self.backdrop = lru_cache(maxsize=2)(self._fit_backdrop)
 
     @cached_property
     def textures(self) -> tuple[Pyramid, ...]:
-        """Of all layers, RGB."""
-        return tuple(Pyramid(np.ascontiguousarray(layer.texture[..., :3])) for layer in self.project.layers)
+        """Of all layers; the fourth value is how surely a texel was seen."""
+        return tuple(Pyramid(layer.texture, 0, 0, (False, False, False, False)) for layer in self.project.layers)
 
     def stages(self, shot: Shot) -> tuple[Stage, ...]:
         """What to do to a shot, one stage after the other. Paint made for its source frame is applied as it is, which
@@ -92,16 +133,21 @@ class Scene:
         waiting: list[CanvasEdit] = []
         for edit in self._edits:
             if isinstance(edit, PaintEdit) and edit.frame == shot.source_number:
-                stages.append(_stage(shot, self._make_patches(waiting), load_paint(self.project, edit)))
+                stages.append(_stage(shot, self._make_changes(waiting), load_paint(self.project, edit)))
                 waiting = []
             else:
                 waiting.append(edit)
-        return (*stages, _stage(shot, self._make_patches(waiting) if stages else self._patches))
+        return (*stages, _stage(shot, self._make_changes(waiting) if stages else self._changes))
 
-    def _make_patches(self, edits: Sequence[CanvasEdit]) -> list[LayerPatches | None]:
-        """Patches by layer; none where nothing is left of the layer."""
+    def _make_changes(self, edits: Sequence[CanvasEdit]) -> "list[_LayerChanges | None]":
+        """By layer; none where nothing is left of it."""
         patches = canvas_patches(self.project, edits, self.hidden)
-        return [None if layer in self.replaced else patch for layer, patch in enumerate(patches)]
+        return [
+            None
+            if edited is None or layer in self.replaced
+            else _LayerChanges(edited, self.project.layers[layer].canvas)
+            for layer, edited in enumerate(patches)
+        ]
 
     def _fit_backdrop(self, size: Size) -> Float32[np.ndarray, "h w 3"]:
         """The new background at frame size: a picture is scaled to cover the frame and cut in the middle."""
@@ -114,8 +160,34 @@ class Scene:
         return np.ascontiguousarray(covering[top : top + height, left : left + width])
 
 
-def _stage(shot: Shot, patches: Sequence[LayerPatches | None], paint: np.ndarray | None = None) -> Stage:
-    pairs = [(patches[instance.layer], instance.time) for instance in shot.instances]
+class _LayerChanges:
+    """What is done to a layer's canvas, ready to be looked up at any time."""
+
+    def __init__(self, patches: LayerPatches, canvas: Size) -> None:
+        self._patches, self._canvas = patches, canvas
+        self._recent: tuple[Patch | None, Change | None] = (None, None)
+
+    def at(self, time: float) -> Change | None:
+        patch, (recent_patch, recent_change) = self._patches.at(time), self._recent
+        if patch is recent_patch:
+            return recent_change
+        change = None if patch is None else _change(patch, self._canvas)
+        self._recent = patch, change
+        return change
+
+
+def _change(patch: Patch, canvas: Size) -> Change:
+    """A patch ends at its sides, but where these are the canvas' own."""
+    height, width = patch.change.shape[:2]
+    ends = patch.left > 0, patch.top > 0, patch.left + width < canvas[0], patch.top + height < canvas[1]
+    main = Pyramid(np.dstack([patch.change, patch.opacity[..., :1]]), patch.left, patch.top, ends)
+    if patch.opacity.shape[2] == 1:
+        return Change(main, None)
+    return Change(main, Pyramid(np.dstack([patch.opacity, patch.opacity[..., :1]]), patch.left, patch.top, ends))
+
+
+def _stage(shot: Shot, changes: Sequence[_LayerChanges | None], paint: Ink | None = None) -> Stage:
+    pairs = [(changes[instance.layer], instance.time) for instance in shot.instances]
     return Stage(tuple(None if layer is None else layer.at(time) for layer, time in pairs), paint)
 
 
