@@ -482,7 +482,7 @@ def test_commands_that_learn_nothing_start_without_pytorch(command: str, project
     program = (
         "import sys; from layerloom import cli; sys.argv[0] = 'layerloom'\n"
         "cli.main()\n"
-        "assert 'torch' not in sys.modules and 'numba' not in sys.modules"
+        "assert 'torch' not in sys.modules"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, command, project.path], capture_output=True, text=True, check=False

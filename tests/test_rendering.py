@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -64,17 +65,17 @@ def edits(project: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 def inputs_of(project: Project, shot: Shot, mode: Mode) -> Inputs:
     """What `render` reads for a shot."""
-    alphas = {frame: own_alphas(project, frame) for frame in frames_of(shot)}
+    alphas = cache(partial(own_alphas, project))
     if mode == "synthesis":
         return Inputs(None, alphas, 8)
-    pictures = {frame: next(project.read_source(range(frame, frame + 1))) for frame in alphas}
+    pictures = {frame: next(project.read_source(range(frame, frame + 1))) for frame in frames_of(shot)}
     if is_still(project, shot):
         return Inputs(pictures[frames_of(shot)[0]], alphas, 8)
     maps = DetailMaps(project)
     details = {
         (layer, frame): detail
         for frame, picture in pictures.items()
-        for layer, detail in enumerate(maps.of_frame(frame, picture, alphas[frame]))
+        for layer, detail in enumerate(maps.of_frame(frame, picture, alphas(frame)))
     }
     return Inputs(None, alphas, 8, details)
 

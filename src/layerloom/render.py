@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from typing import Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from layerloom.coverage import unseen_marker
 from layerloom.edits import Edit
 from layerloom.mattes import mattes, own_alphas
 from layerloom.project import Project
-from layerloom.rendering.cpu import CpuRenderer
+from layerloom.rendering.choice import Renderer, make_renderer
 from layerloom.rendering.detail import DetailMaps
 from layerloom.rendering.scene import Inputs, Scene
 from layerloom.shots import list_shots
@@ -47,7 +47,8 @@ def render_shots(
 
     Shots are taken one after the other while frames are made.
     """
-    renderer = CpuRenderer(Scene(project, edits))
+    scene = Scene(project, edits)
+    renderer = make_renderer(scene)
     footage = _Footage(project, mode)
     details = DetailMaps(project) if mode == "detail" else None
     draw = partial(_render_shot, project, renderer, details, project.source_bit_depth)
@@ -102,23 +103,27 @@ def frames_of(shot: Shot) -> tuple[int, ...]:
 
 def _render_shot(
     project: Project,
-    renderer: CpuRenderer,
+    renderer: Renderer,
     details: DetailMaps | None,
     bit_depth: int,
     shot: Shot,
     pictures: dict[int, np.ndarray],
 ) -> np.ndarray:
-    alphas = {frame: own_alphas(project, frame, pictures.get(frame)) for frame in frames_of(shot)}
+
+    @cache
+    def alphas(frame: int) -> np.ndarray:
+        return own_alphas(project, frame, pictures.get(frame))
+
     if details is None:
-        return renderer.render(shot, Inputs(None, alphas, bit_depth))
+        return renderer(shot, Inputs(None, alphas, bit_depth))
     if is_still(project, shot):
-        return renderer.render(shot, Inputs(pictures[frames_of(shot)[0]], alphas, bit_depth))
+        return renderer(shot, Inputs(pictures[frames_of(shot)[0]], alphas, bit_depth))
     carried = {
         (layer, frame): detail
-        for frame, own in alphas.items()
-        for layer, detail in enumerate(details.of_frame(frame, pictures[frame], own))
+        for frame, picture in pictures.items()
+        for layer, detail in enumerate(details.of_frame(frame, picture, alphas(frame)))
     }
-    return renderer.render(shot, Inputs(None, alphas, bit_depth, carried))
+    return renderer(shot, Inputs(None, alphas, bit_depth, carried))
 
 
 def _in_parallel(work: Callable[..., np.ndarray], inputs: Iterable[tuple[object, ...]]) -> Iterator[np.ndarray]:

@@ -162,7 +162,7 @@ def _own_alpha(project: Project, layer: int, inputs: Inputs, places: Sequence[tu
 
 def _own_alpha_in_frame(project: Project, layer: int, inputs: Inputs, frame: int, xy: Positions) -> Plane:
     size = torch.tensor(project.source.size).to(xy)
-    plane = _tensor(media.to_float(inputs.own_alphas[frame][layer]), xy.device)
+    plane = _tensor(media.to_float(inputs.own_alphas(frame)[layer]), xy.device)
     scale = torch.tensor(plane.shape[::-1]).to(xy) / size
     inside = ((xy >= 0) & (xy <= size)).all(-1)
     return _look_up(plane[..., None], xy * scale)[..., 0] * inside

@@ -9,7 +9,7 @@ from jaxtyping import Float32, UInt16
 from layerloom import media
 from layerloom.mattes import composite
 from layerloom.project import Project
-from layerloom.rendering.cpu import CpuRenderer
+from layerloom.rendering.choice import Renderer, make_renderer
 from layerloom.rendering.scene import DETAIL_MARGIN, Inputs, Scene
 from layerloom.staging import still_shot
 
@@ -35,12 +35,12 @@ class DetailMaps:
         return found
 
     @cached_property
-    def _unedited(self) -> CpuRenderer:
-        return CpuRenderer(Scene(self._project, ()))
+    def _unedited(self) -> Renderer:
+        return make_renderer(Scene(self._project, ()))
 
     def _make(self, frame: int, picture: np.ndarray, own_alphas: UInt16[np.ndarray, "objects h w"]) -> list[Detail]:
-        inputs = Inputs(None, {frame: own_alphas}, 16)
-        explained = media.to_float(self._unedited.render(still_shot(self._project, frame), inputs))
+        inputs = Inputs(None, lambda _: own_alphas, 16)
+        explained = media.to_float(self._unedited(still_shot(self._project, frame), inputs))
         unexplained = media.to_float(picture) - explained
         own = [cv2.resize(media.to_float(plane), self._project.source.size) for plane in own_alphas]
         return [_with_margin(unexplained, share) for share in composite([*own, np.ones_like(unexplained[..., 0])])]

@@ -118,7 +118,7 @@ def pack_maps(scene: Scene, shot: Shot, inputs: Inputs) -> Maps:
         light = np.concatenate([light, np.zeros_like(light[..., :1])], -1)
         lights.add(number, light, (light.shape[1] - 1, light.shape[0] - 1), stored.canvas)
         if stored.kind == "object":
-            alpha = inputs.own_alphas[frame][layer]
+            alpha = inputs.own_alphas(frame)[layer]
             alphas.add(number, alpha[..., None], alpha.shape[::-1], project.source.size)
         if inputs.details:
             detail = inputs.details[layer, frame]

@@ -1,7 +1,7 @@
 """Scene: a project and its edits, read and checked: what every back end starts from."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
@@ -91,8 +91,8 @@ class Inputs:
     """What is read for one shot.
 
     source: the picture it starts from, uint8 or uint16; None to start from the layers alone.
-    own_alphas: of the objects in the project's frames that the shot shows, at full scale; any size, spread over the
-        source's frame.
+    own_alphas: of the objects in one of the project's frames that the shot shows, at full scale; any size, spread over
+        the source's frame.
     details: by (layer, frame), what the layers cannot explain of that frame's picture, and how much of it the layer
         has: RGB and share, DETAIL_MARGIN pixels wider than the picture on each side. Empty for ordinary frames, which
         start from `source`, and without the source's pictures.
@@ -100,7 +100,7 @@ class Inputs:
     """
 
     source: np.ndarray | None
-    own_alphas: Mapping[int, UInt16[np.ndarray, "objects h w"]]
+    own_alphas: Callable[[int], UInt16[np.ndarray, "objects h w"]]
     bit_depth: int
     details: Mapping[tuple[int, int], Float32[np.ndarray, "wide_h wide_w 4"]] = field(default_factory=dict)
 
