@@ -22,7 +22,9 @@ from layerloom.model.layers import LayeredField, composite_alpha
 from layerloom.project import BakedLayer
 
 UV_TOLERANCE_TEXELS = 0.05
-UV_NODE_SPACINGS_PIXELS = (16, 8, 4, 2)
+UV_NODE_SPACINGS_PIXELS = (16, 8, 4, 2, 1)
+DENSE_GRID_PIXELS = 2**20
+"""Larger frames get no uv grid of a node per pixel: two pixels apart, it takes a hundred megabytes as it is."""
 PROBES = 2000
 SOLVE_ROUNDS = 3
 MOST_TEXELS_PER_PIXEL = 2.0
@@ -136,7 +138,8 @@ def _bake_uv(
     exact = texels(probes)
     affine = _fit_affine(probes, exact)
     offset = torch.zeros(0, device=device)
-    for spacing in UV_NODE_SPACINGS_PIXELS:
+    dense = field.size[0] * field.size[1] <= DENSE_GRID_PIXELS
+    for spacing in UV_NODE_SPACINGS_PIXELS if dense else UV_NODE_SPACINGS_PIXELS[:-1]:
         columns, rows = (max(2, round(side / spacing) + 1) for side in field.size)
         nodes = _nodes(source_size, columns, rows, device)
         offset = (texels(nodes) - _apply_affine(affine, nodes)).view(field.frames, rows, columns, 2)

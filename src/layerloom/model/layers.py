@@ -29,15 +29,15 @@ ALPHA_FLOOR = 1e-5
 class FieldSettings:
     """Resolutions of the grids, in pixels, texels and frames, and the networks' sizes."""
 
-    mapping_cells_texels: tuple[float, float] = (200.0, 4.0)
-    mapping_cells_frames: tuple[float, float] = (16.0, 2.0)
+    mapping_cells_texels: tuple[float, float] = (200.0, 2.0)
+    mapping_cells_frames: tuple[float, float] = (16.0, 1.0)
     mapping_levels: int = 7
     texture_cells_texels: tuple[float, float] = (64.0, 1.0)
     texture_levels: int = 10
     texture_entries: int = 2**21
     texture_hidden: int = 64
     texture_hidden_layers: int = 2
-    lighting_cells_per_canvas: tuple[float, float] = (4.0, 64.0)
+    lighting_cells_per_canvas: tuple[float, float] = (4.0, 128.0)
     lighting_cells_frames: tuple[float, float] = (16.0, 1.0)
     lighting_levels: int = 6
     alpha_cells_texels: tuple[float, float] = (64.0, 2.0)

@@ -15,16 +15,17 @@ TILE = 8
 class LearningRates:
     """Adam's rates at the start; all fall to `final_share` of these from `decay_from` of the steps on.
 
-    `mapping_texels` and `affine_texels` are steps in texels; `log_lighting` in log light.
+    `mapping_texels` and `affine_texels` are steps in texels; `log_lighting` in log light. These two are the rates of a
+    lattice's coarsest level; a finer one's is multiplied by (its cell size over the coarsest) ** `finer_levels`: few
+    pixels say where a small cell should go, and at the full rate they make it tremble.
     """
 
     grids: float = 2e-2
     networks: float = 2e-3
     mapping_texels: float = 1e-1
     affine_texels: float = 1e-2
-    log_lighting: float = 4e-3
-    mapping_power: float = 0.0
-    light_power: float = 0.0
+    log_lighting: float = 8e-3
+    finer_levels: float = 0.5
     final_share: float = 0.01
     decay_from: float = 0.3
 
@@ -47,6 +48,7 @@ def settings_for(quality: Quality, device: str, seed: int = 0) -> TrainSettings:
         steps = {"draft": 500, "standard": 2500, "fine": 10000}[quality]
         small = FieldSettings(
             mapping_cells_texels=(200.0, 12.0),
+            mapping_cells_frames=(16.0, 2.0),
             mapping_levels=4,
             texture_levels=7,
             texture_entries=2**18,
@@ -59,6 +61,8 @@ def settings_for(quality: Quality, device: str, seed: int = 0) -> TrainSettings:
             alpha_entries=2**15,
             alpha_hidden=16,
         )
-        return TrainSettings(steps, 128, seed, rates=LearningRates(networks=5e-3, mapping_texels=6e-2), field=small)
-    steps = {"draft": 600, "standard": 4000, "fine": 15000}[quality]
+        # Cells are larger here, and steps too few for low rates.
+        rates = LearningRates(networks=5e-3, mapping_texels=6e-2, log_lighting=4e-3, finer_levels=0.0)
+        return TrainSettings(steps, 128, seed, rates=rates, field=small)
+    steps = {"draft": 1500, "standard": 8000, "fine": 30000}[quality]
     return TrainSettings(steps, 1024, seed)

@@ -147,7 +147,7 @@ TERMS = (
     Term("rigidity", rigidity, 0.001),
     Term("global_rigidity", global_rigidity, 0.01, active_until=0.1),
     Term("sparsity", sparsity, 0.01),
-    Term("residual", residual, 0.1),
+    Term("residual", residual, 0.2),
     Term("residual_consistency", residual_consistency, 0.01),
 )
 

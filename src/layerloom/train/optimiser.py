@@ -42,11 +42,8 @@ def groups(field: nn.Module, rates: LearningRates) -> Iterator[Group]:
         if isinstance(module, Layer):
             yield Group(rates.affine_texels, (module.affine,))
         elif isinstance(module, Lattice):
-            is_light = name.endswith("log_lighting")
-            rate, power = (
-                (rates.log_lighting, rates.light_power) if is_light else (rates.mapping_texels, rates.mapping_power)
-            )
-            yield Group(rate, (module.table,), _level_factors(module.layout, power))
+            rate = rates.log_lighting if name.endswith("log_lighting") else rates.mapping_texels
+            yield Group(rate, (module.table,), _level_factors(module.layout, rates.finer_levels))
         elif isinstance(module, EncodedNetwork):
             yield Group(rates.grids, (module.table,))
             yield Group(rates.networks, (*module.weights, *module.biases))
@@ -74,9 +71,19 @@ class PlainAdam:
             for group in self._groups
         ]
         self._adam = torch.optim.Adam(settings, betas=BETAS, eps=EPSILON, fused=True, capturable=on_gpu)
+        # Rates within one tensor are beyond PyTorch's Adam: such a tensor is moved back by its share afterwards.
+        self._shares = [
+            (group.parameters[0], (group.rates(group.parameters[0].numel()) / group.rate).view_as(group.parameters[0]))
+            for group in self._groups
+            if group.level_factors
+        ]
 
     def step(self) -> None:
+        before = [table.detach().clone() for table, _ in self._shares]
         self._adam.step()
+        with torch.no_grad():
+            for (table, share), old in zip(self._shares, before, strict=True):
+                table.copy_(torch.lerp(old, table, share.to(old.device)))
 
     def scale_rates(self, factor: float) -> None:
         """Set the rates to `factor` times those at the start."""
