@@ -193,6 +193,22 @@ def test_painting_in_a_blend_is_the_same_in_every_light(
     assert psnr(edited[0][sure], np.clip(expected, 0, 1).astype(np.float32)[sure]) > 40
 
 
+@pytest.mark.parametrize("blend", get_args(Blend))
+@pytest.mark.parametrize("factor", [0.5, 3])
+def test_a_blend_of_another_size_is_scaled(project: Project, tmp_path: Path, blend: Blend, factor: float) -> None:
+    overlay = canvas_image(project, 1)
+    height, width = overlay.shape[:2]
+    cv2.circle(overlay, (width // 2, height // 2), height // 4, (255, 120, 60, 200), -1)
+    size = round(factor * width), round(factor * height)
+    scaled = cv2.resize(overlay, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST)
+    first, second = (
+        run(project, [OverlayEdit("background", save(tmp_path / name, image), blend)])
+        for name, image in (("one.png", overlay), ("other.png", scaled))
+    )
+    assert (first != run(project, [])).any()
+    assert psnr(first, second) > 33
+
+
 def test_blends_stack_in_their_order(project: Project, tmp_path: Path) -> None:
     """Ink that covers, then a multiplied one: as multiplying what the first gave."""
     height, width = project.layers[1].canvas[::-1]

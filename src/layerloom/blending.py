@@ -51,7 +51,8 @@ def make_ink(picture: Float32[np.ndarray, "h w 4"], blend: Blend = "normal") -> 
 
 def resize_ink(ink: Ink, size: Size) -> Float32[np.ndarray, "H W c"]:
     """Beside hard edges cubic interpolation overshoots: what would take more than all takes all and adds less."""
-    scaled = np.maximum(resize(ink, size), 0)
+    # OpenCV averages areas of up to four channels at once.
+    scaled = np.maximum(np.dstack([resize(plane, size) for plane in cv2.split(ink)]), 0)
     return scaled / np.maximum(scaled[..., 3:].max(-1, keepdims=True), 1)
 
 
