@@ -23,7 +23,7 @@ kernels.consistency kernels.adam kernels.splat kernels.dispatch kernels
 model.encoding model.canvas model.layers model
 train.config train.sampling train.losses train.optimiser train.fused train.trainer train
 layer_files project bake pipeline
-canvas_edits shot_edits edits staging cameras timing coverage shots
+canvas_edits shot_edits edits staging cameras timing coverage shadows shots
 mattes trackers documents blending films placing patches
 rendering.scene rendering.definition rendering.packing rendering.sampling rendering.cpu rendering.choice
 rendering.detail rendering render
@@ -37,7 +37,7 @@ READING_ORDER = ORDER_ON_THE_PAGE.split()
 LEARNING_HALF = ("prepare", "kernels", "model", "train", "bake", "pipeline")
 EDITING_HALF = (
     *("gaps", "layer_files", "project"),
-    *("canvas_edits", "shot_edits", "edits", "staging", "cameras", "timing", "coverage", "shots"),
+    *("canvas_edits", "shot_edits", "edits", "staging", "cameras", "timing", "coverage", "shadows", "shots"),
     *("mattes", "documents", "blending", "films", "placing", "patches", "rendering", "render"),
     *("trackers", "scripts", "layer_videos", "export"),
 )

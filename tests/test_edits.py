@@ -33,6 +33,7 @@ from layerloom.shot_edits import (
     SpeedEdit,
     StabilizeEdit,
     UnseenEdit,
+    UnshadowEdit,
 )
 
 names = st.text("abcdefghij-_.0123456789", min_size=1)
@@ -50,6 +51,7 @@ any_edit = st.one_of(
     st.builds(DuplicateEdit, *places),
     st.builds(FreezeEdit, names, frames),
     st.builds(ReverseEdit, names),
+    st.builds(UnshadowEdit, names),
     st.builds(SpeedEdit, positive),
     st.builds(StabilizeEdit, names, st.floats(0, 1)),
     st.builds(CameraEdit, keyframes.map(lambda keys: tuple(sorted(keys, key=lambda key: key.frame))), frames),

@@ -18,6 +18,7 @@ from layerloom.shot_edits import (
     SpeedEdit,
     StabilizeEdit,
     UnseenEdit,
+    UnshadowEdit,
 )
 from layerloom.shot_options import ShotOptions
 
@@ -33,7 +34,11 @@ def test_options_say_what_they_mean() -> None:
         MoveEdit("dog", 0.0, 0.0, 1.5),
         DuplicateEdit("dog", 1.0, 2.0, 0.5, 90.0),
     ]
-    assert edits(freeze=("dog@12",), reverse=("dog",)) == [FreezeEdit("dog", 12), ReverseEdit("dog")]
+    assert edits(unshadow=("dog",), freeze=("dog@12",), reverse=("dog",)) == [
+        UnshadowEdit("dog"),
+        FreezeEdit("dog", 12),
+        ReverseEdit("dog"),
+    ]
     assert edits(speed=0.5, stabilize="background", crop=True) == [
         SpeedEdit(0.5),
         StabilizeEdit("background"),

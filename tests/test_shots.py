@@ -222,7 +222,7 @@ def test_unseen_is_what_no_frame_showed(project: Project) -> None:
 def test_what_is_not_there_is_named(project: Project, tmp_path: Path) -> None:
     for edit, message in (
         (MoveEdit("cat"), "no layer 'cat'"),
-        (MoveEdit("background"), "the background is the scene itself; move the camera"),
+        (MoveEdit("background"), "the background is the scene itself; only objects"),
         (FreezeEdit("object", 9), "frame 9: .* has frames 0:6"),
         (CameraEdit(lock=6), "frame 6: .* has frames 0:6"),
         (StabilizeEdit("cat"), "no layer 'cat'"),

@@ -33,6 +33,7 @@ from layerloom.shot_edits import (
     SpeedEdit,
     StabilizeEdit,
     UnseenEdit,
+    UnshadowEdit,
 )
 
 FORMAT = "layerloom-edits"
@@ -71,6 +72,7 @@ _KINDS: dict[str, type[Edit]] = {
     "background": BackgroundEdit,
     "move": MoveEdit,
     "duplicate": DuplicateEdit,
+    "unshadow": UnshadowEdit,
     "freeze": FreezeEdit,
     "reverse": ReverseEdit,
     "speed": SpeedEdit,

@@ -7,6 +7,7 @@ NAME/texture.png        16-bit straight RGBA on the layer's canvas
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -57,6 +58,7 @@ class Layer:
         self.name = name
         self.kind: Kind = kind
         self.canvas = canvas
+        self._relit: Float32[np.ndarray, "t lh lw 3"] | None = None
         # A frame is worked on in pieces, each of which asks for the same grid.
         self._recent_offsets = lru_cache(maxsize=8)(self._read_offset)
 
@@ -90,7 +92,15 @@ class Layer:
         return self._maps.get_slice("uv_offset")[frame], self._offset_scale[frame]
 
     def lighting_grid(self, frame: int) -> Float32[np.ndarray, "lh lw 3"]:
+        if self._relit is not None:
+            return self._relit[frame]
         return self._maps.get_slice("lighting")[frame].astype(np.float32)
+
+    def with_lighting(self, grids: Float32[np.ndarray, "t lh lw 3"]) -> "Layer":
+        """The same layer in another light."""
+        relit = copy(self)
+        relit._relit = grids
+        return relit
 
     def check_maps(self, frames: int) -> None:
         """UserError unless the stored maps can be read and have `frames` frames."""

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -105,6 +106,12 @@ class Project:
             raise UserError(f"{path / 'project.json'}: damaged project: {type(error).__name__} {error}") from None
         _check_files(project)
         return project
+
+    def with_lighting(self, layer: int, grids: Float32[np.ndarray, "t lh lw 3"]) -> "Project":
+        """The same project with one layer in another light; nothing is written."""
+        relit = copy(self)
+        relit.layers = (*self.layers[:layer], self.layers[layer].with_lighting(grids), *self.layers[layer + 1 :])
+        return relit
 
     def layer_index(self, name: str) -> int:
         """Position of a layer, front to back. UserError if there is none of that name."""

@@ -37,6 +37,14 @@ class DuplicateEdit(MoveEdit):
 
 
 @dataclass(frozen=True)
+class UnshadowEdit:
+    """The background around the object has the light of the times when the object is elsewhere: no shadow of it stays
+    where the object is taken away, moved, or shown at another time."""
+
+    layer: str
+
+
+@dataclass(frozen=True)
 class FreezeEdit:
     """The layer stays as one frame shows it, at that frame's place in the scene."""
 
@@ -140,7 +148,7 @@ class UnseenEdit:
             raise UserError(f"unseen '{self.content}': allowed are transparent and a colour such as #ff00ff")
 
 
-LayerShotEdit = MoveEdit | FreezeEdit | ReverseEdit | StabilizeEdit
+LayerShotEdit = MoveEdit | UnshadowEdit | FreezeEdit | ReverseEdit | StabilizeEdit
 ShotEdit = LayerShotEdit | SpeedEdit | CameraEdit | ExtendEdit | CropEdit | UnseenEdit
 
 

@@ -23,6 +23,7 @@ from layerloom.shot_edits import (
     SpeedEdit,
     StabilizeEdit,
     UnseenEdit,
+    UnshadowEdit,
 )
 
 PLACING = "LAYER:RIGHT,DOWN[,SCALE[,DEGREES]]"
@@ -35,6 +36,7 @@ class ShotOptions:
     Args:
         move: Put an object elsewhere in the scene (pixels), scaled and turned clockwise about its middle.
         duplicate: A second one of the object, placed likewise.
+        unshadow: Take an object's shadow off the background around it, after --hide or --move.
         freeze: Hold a layer as it is in a frame.
         reverse: Run a layer backwards.
         speed: 0.5 for slow motion with frames made in between, 2 for double speed. Sound is left out.
@@ -48,6 +50,7 @@ class ShotOptions:
 
     move: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar=PLACING)] = ()
     duplicate: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar=PLACING)] = ()
+    unshadow: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="LAYER")] = ()
     freeze: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="LAYER@FRAME")] = ()
     reverse: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="LAYER")] = ()
     speed: Annotated[float | None, arg(metavar="FACTOR", help_behavior_hint="")] = None
@@ -61,6 +64,7 @@ class ShotOptions:
         """What the options ask for. size: the source's. frames: the source's that are shown."""
         yield from (MoveEdit(*_placing(text, "--move")) for text in self.move)
         yield from (DuplicateEdit(*_placing(text, "--duplicate")) for text in self.duplicate)
+        yield from (UnshadowEdit(layer) for layer in self.unshadow)
         yield from (_freeze(text) for text in self.freeze)
         yield from (ReverseEdit(layer) for layer in self.reverse)
         yield from [] if self.speed is None else [SpeedEdit(self.speed)]

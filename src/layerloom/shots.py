@@ -34,6 +34,7 @@ from layerloom.shot_edits import (
     ReverseEdit,
     ShotEdit,
     StabilizeEdit,
+    UnshadowEdit,
 )
 from layerloom.staging import Instance, Shot, still_shot
 from layerloom.timing import layer_times, output_times, output_timestamps, speed_of
@@ -216,10 +217,12 @@ def _together(moves: Sequence[MoveEdit]) -> MoveEdit:
 
 def _check(project: Project, edits: Sequence[Edit]) -> None:
     for edit in edits:
-        if isinstance(edit, MoveEdit | FreezeEdit | ReverseEdit | StabilizeEdit):
+        if isinstance(edit, MoveEdit | UnshadowEdit | FreezeEdit | ReverseEdit | StabilizeEdit):
             layer = project.layer_index(edit.layer)
-            if isinstance(edit, MoveEdit) and project.layers[layer].kind == "background":
-                raise UserError(f"{edit.layer}: the background is the scene itself; move the camera instead")
+            if isinstance(edit, MoveEdit | UnshadowEdit) and project.layers[layer].kind == "background":
+                raise UserError(
+                    f"{edit.layer}: the background is the scene itself; only objects can be moved or unshadowed"
+                )
         if isinstance(edit, FreezeEdit):
             project.frame_index(edit.frame)
         if isinstance(edit, CameraEdit) and edit.lock is not None:
