@@ -9,10 +9,12 @@ import pytest
 from truth_project import make_truth_project
 
 from layerloom import media
+from layerloom.conventions import pixel_centres
 from layerloom.coverage import seen_canvas, unseen_share
 from layerloom.edits import Edit, HideEdit, OverlayEdit
 from layerloom.project import Project
 from layerloom.render import render
+from layerloom.shadows import shadow_share
 from layerloom.shot_edits import (
     CameraEdit,
     DuplicateEdit,
@@ -24,9 +26,10 @@ from layerloom.shot_edits import (
     SpeedEdit,
     StabilizeEdit,
     UnseenEdit,
+    UnshadowEdit,
 )
 from layerloom.shots import list_shots
-from layerloom.synthetic import SyntheticClip, make_clip
+from layerloom.synthetic import LOG_SHADOW, SyntheticClip, make_clip
 
 FRAMES = 6
 SIZE = (240, 136)
@@ -169,7 +172,8 @@ def test_a_moved_object_takes_its_detail_along_and_leaves_the_background(
     to_there = np.array([[1, 0, 30], [0, 1, -8]], np.float32)
     there = cv2.warpAffine(core, to_there, SIZE) > 0
     assert psnr(moved[there], cv2.warpAffine(source[0], to_there, SIZE)[there]) > 38
-    beside = (clip.alpha[0, 0] == 0) & (cv2.warpAffine(clip.alpha[0, 0], to_there, SIZE) == 0)
+    away = cv2.dilate(clip.alpha[0, 0], np.ones((9, 9)))
+    beside = (away == 0) & (cv2.warpAffine(away, to_there, SIZE) == 0)
     np.testing.assert_array_equal(moved[beside], source[0][beside])
 
 
@@ -191,9 +195,29 @@ def test_a_reversed_object_over_the_forward_background(
         matrix = shot.instances[0].to_source
         alpha = clip.alpha[0, FRAMES - 1 - frame]
         there = cv2.warpPerspective(alpha, matrix, SIZE, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-        away = (cv2.dilate(there, np.ones((5, 5))) == 0) & (clip.alpha[0, frame] == 0)
+        away = cv2.dilate(np.maximum(there, clip.alpha[0, frame]), np.ones((9, 9))) == 0
         assert np.abs(backwards[frame].astype(int) - source[frame]).max(-1)[away].max() <= 1
         assert psnr(backwards[frame][there == 1], source[frame][there == 1]) < 30
+
+
+def test_an_unshadowed_background_has_the_light_of_other_times(tmp_path: Path) -> None:
+    """The truth: the background in its own light, but for the object's shadow."""
+    clip = make_clip(size=(320, 180), frames=12, seed=2, camera=0.0)
+    project = make_truth_project(tmp_path, clip)
+    hidden, freed = (
+        media.to_float(run(project, edits)[5])
+        for edits in ([HideEdit("object")], [HideEdit("object"), UnshadowEdit("object")])
+    )
+    uv = clip.uv[1, 5]
+    texture = cv2.remap(clip.textures[1], uv[..., 0] - 0.5, uv[..., 1] - 0.5, cv2.INTER_CUBIC)
+    shade = clip.scene._shadow(pixel_centres(clip.size).astype(np.float64), 5 / 11)
+    unlit = clip.lighting[1, 5] * np.exp(LOG_SHADOW * shade)[..., None]
+    truth = np.clip(texture * unlit, 0, 1)
+    shadow = clip.lighting[1, 5].mean(-1) < 0.85 * unlit.mean(-1)
+    assert shadow.sum() > 1000
+    assert np.abs(freed - truth)[shadow].mean() < 0.6 * np.abs(hidden - truth)[shadow].mean()
+    far = shadow_share(project, [0], 5) == 0
+    np.testing.assert_allclose(freed[far], hidden[far], atol=1.01 / 255)
 
 
 def test_edits_of_textures_move_with_the_layer(project: Project, clip: SyntheticClip, tmp_path: Path) -> None:

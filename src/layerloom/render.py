@@ -20,8 +20,9 @@ from layerloom.project import Project
 from layerloom.rendering.choice import Renderer, make_renderer
 from layerloom.rendering.detail import DetailMaps
 from layerloom.rendering.scene import Inputs, Scene
+from layerloom.shadows import unshadowed_layers, without_shadows
 from layerloom.shots import list_shots
-from layerloom.staging import Shot, is_still, neighbours
+from layerloom.staging import Shot, is_still, neighbours, shows_a_picture
 
 __all__ = ["Mode", "mattes", "render", "render_shots"]
 
@@ -47,10 +48,11 @@ def render_shots(
 
     Shots are taken one after the other while frames are made.
     """
-    scene = Scene(project, edits)
+    unshadowed = unshadowed_layers(project, edits)
+    scene = Scene(without_shadows(project, unshadowed), edits)
     renderer = make_renderer(scene)
     footage = _Footage(project, mode)
-    details = DetailMaps(project) if mode == "detail" else None
+    details = DetailMaps(project, unshadowed) if mode == "detail" else None
     draw = partial(_render_shot, project, renderer, details, project.source_bit_depth)
     mark = unseen_marker(project, edits)
 
@@ -116,12 +118,13 @@ def _render_shot(
 
     if details is None:
         return renderer(shot, Inputs(None, alphas, bit_depth))
-    if is_still(project, shot):
+    if is_still(project, shot) and not details.changes_light:
         return renderer(shot, Inputs(pictures[frames_of(shot)[0]], alphas, bit_depth))
+    apart = not shows_a_picture(shot, len(project.layers))
     carried = {
         (layer, frame): detail
         for frame, picture in pictures.items()
-        for layer, detail in enumerate(details.of_frame(frame, picture, alphas(frame)))
+        for layer, detail in enumerate(details.of_frame(frame, picture, alphas(frame), apart))
     }
     return renderer(shot, Inputs(None, alphas, bit_depth, carried))
 

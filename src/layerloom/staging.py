@@ -68,6 +68,14 @@ def is_still(project: Project, shot: Shot) -> bool:
     )
 
 
+def shows_a_picture(shot: Shot, layers: int) -> bool:
+    """Whether all layers lie on one another as they do in one of the source's pictures, whatever else there is."""
+    together: dict[tuple[float, bytes], set[int]] = {}
+    for instance in shot.instances:
+        together.setdefault((instance.time, instance.to_source.tobytes()), set()).add(instance.layer)
+    return any(len(shown) == layers and time == int(time) for (time, _), shown in together.items())
+
+
 def neighbours(time: float) -> tuple[int, int, float]:
     """The frames on both sides of a time, and how far it lies from the first to the second; the same one twice if the
     time is a frame's own.

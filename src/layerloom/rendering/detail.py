@@ -1,5 +1,6 @@
 """What the layers cannot explain of the source's pictures, made ready to be carried along with the layers."""
 
+from collections.abc import Collection
 from functools import cached_property
 
 import cv2
@@ -11,9 +12,12 @@ from layerloom.mattes import composite
 from layerloom.project import Project
 from layerloom.rendering.choice import Renderer, make_renderer
 from layerloom.rendering.scene import DETAIL_MARGIN, Inputs, Scene
+from layerloom.shadows import shadow_share
 from layerloom.staging import still_shot
 
 KEPT_FRAMES = 4
+OUTLINE_TRAINING_PIXELS = 1.5
+"""How far mattes may be off at outlines: what is unexplained so close to one may belong to the other layer."""
 
 Detail = Float32[np.ndarray, "wide_h wide_w 4"]
 
@@ -21,15 +25,21 @@ Detail = Float32[np.ndarray, "wide_h wide_w 4"]
 class DetailMaps:
     """Details as `Inputs` holds them, kept for the frames asked for last. Threads may share it."""
 
-    def __init__(self, project: Project) -> None:
-        self._project = project
-        self._recent: dict[int, list[Detail]] = {}
+    def __init__(self, project: Project, unshadowed: Collection[int] = ()) -> None:
+        self._project, self._unshadowed = project, unshadowed
+        self._recent: dict[tuple[int, bool], list[Detail]] = {}
+        self.changes_light = bool(unshadowed)
 
-    def of_frame(self, frame: int, picture: np.ndarray, own_alphas: UInt16[np.ndarray, "objects h w"]) -> list[Detail]:
-        """By layer. picture: the source's. own_alphas: of the same frame, as `Inputs` has them."""
+    def of_frame(
+        self, frame: int, picture: np.ndarray, own_alphas: UInt16[np.ndarray, "objects h w"], apart: bool
+    ) -> list[Detail]:
+        """By layer. picture: the source's. own_alphas: of the same frame, as `Inputs` has them.
+
+        apart: the layers will not lie on one another as in the picture: detail along outlines is left out.
+        """
         # Two threads may work out the same frame: then one of both results is kept.
-        found = self._recent.pop(frame, None) or self._make(frame, picture, own_alphas)
-        self._recent[frame] = found
+        found = self._recent.pop((frame, apart), None) or self._make(frame, picture, own_alphas, apart)
+        self._recent[frame, apart] = found
         for old in list(self._recent)[:-KEPT_FRAMES]:
             self._recent.pop(old, None)
         return found
@@ -38,12 +48,29 @@ class DetailMaps:
     def _unedited(self) -> Renderer:
         return make_renderer(Scene(self._project, ()))
 
-    def _make(self, frame: int, picture: np.ndarray, own_alphas: UInt16[np.ndarray, "objects h w"]) -> list[Detail]:
+    def _make(
+        self, frame: int, picture: np.ndarray, own_alphas: UInt16[np.ndarray, "objects h w"], apart: bool
+    ) -> list[Detail]:
         inputs = Inputs(None, lambda _: own_alphas, 16)
         explained = media.to_float(self._unedited(still_shot(self._project, frame), inputs))
         unexplained = media.to_float(picture) - explained
-        own = [cv2.resize(media.to_float(plane), self._project.source.size) for plane in own_alphas]
-        return [_with_margin(unexplained, share) for share in composite([*own, np.ones_like(unexplained[..., 0])])]
+        size = self._project.source.size
+        own = [cv2.resize(media.to_float(plane), size) for plane in own_alphas]
+        shares = list(composite([*own, np.ones_like(unexplained[..., 0])]))
+        if apart:
+            training_pixel = size[0] / self._project.training_size[0]
+            shares = [_away_from_outlines(share, OUTLINE_TRAINING_PIXELS * training_pixel) for share in shares]
+        if self._unshadowed:
+            # What the light could not explain of a shadow goes with the shadow.
+            shares[-1] = shares[-1] * (1 - cv2.resize(shadow_share(self._project, self._unshadowed, frame), size))
+        return [_with_margin(unexplained, share) for share in shares]
+
+
+def _away_from_outlines(share: Float32[np.ndarray, "h w"], radius: float) -> Float32[np.ndarray, "h w"]:
+    """Less where something else is near; soft, and never more than it was."""
+    side = 2 * max(2, round(radius)) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    return np.minimum(share, cv2.blur(cv2.erode(share, kernel), (side - 2, side - 2)))
 
 
 def _with_margin(unexplained: Float32[np.ndarray, "h w 3"], share: Float32[np.ndarray, "h w"]) -> Detail:
