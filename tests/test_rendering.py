@@ -18,7 +18,7 @@ from layerloom.render import Mode, frames_of, render, render_shots
 from layerloom.rendering import definition
 from layerloom.rendering.detail import DetailMaps
 from layerloom.rendering.scene import Inputs, Scene
-from layerloom.staging import Instance, Shot, is_still, still_shot
+from layerloom.staging import Instance, Shot, is_still, shows_a_picture, still_shot
 from layerloom.synthetic import SyntheticClip, make_clip
 
 SIZE = (240, 136)
@@ -71,11 +71,11 @@ def inputs_of(project: Project, shot: Shot, mode: Mode) -> Inputs:
     pictures = {frame: next(project.read_source(range(frame, frame + 1))) for frame in frames_of(shot)}
     if is_still(project, shot):
         return Inputs(pictures[frames_of(shot)[0]], alphas, 8)
-    maps = DetailMaps(project)
+    maps, apart = DetailMaps(project), not shows_a_picture(shot, len(project.layers))
     details = {
         (layer, frame): detail
         for frame, picture in pictures.items()
-        for layer, detail in enumerate(maps.of_frame(frame, picture, alphas(frame)))
+        for layer, detail in enumerate(maps.of_frame(frame, picture, alphas(frame), apart))
     }
     return Inputs(None, alphas, 8, details)
 
