@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from speed import commit
+from timing.figures import commit
 
 from layerloom import media
 from layerloom.demo import SIZES, write_masks
