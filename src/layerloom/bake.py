@@ -1,6 +1,6 @@
 """LayeredField to baked maps: what the editing half needs, at the source's own scale.
 
-The networks learn at training size; canvases are baked at the source's scale. uv and lighting are smooth, so small
+The networks learn at training size; canvases are baked at the source's scale or finer. uv and lighting are smooth, so small
 grids hold them. The texture is then solved against the source frames: with uv, alpha and lighting fixed, colour is
 linear in the texels, and a few steps of a preconditioned gradient descent bring the source's own detail into them.
 """
@@ -45,9 +45,13 @@ SourceFrames = Callable[[], Iterator[np.ndarray]]
 
 @dataclass
 class _Maps:
-    """One layer while it is baked, on the device. Texel units are those of the source-scale canvas."""
+    """One layer while it is baked, on the device. Texel units are those of the baked canvas.
+
+    texels_per_pixel: of the source, where the layer is seen largest. A pixel's share of a texel is the less the more.
+    """
 
     canvas: Size
+    texels_per_pixel: float
     affine: Float[Tensor, "t 2 3"]
     offset: Float[Tensor, "t gh gw 2"]
     lighting: Float[Tensor, "t lh lw 3"]
@@ -115,7 +119,7 @@ def _bake_maps(field: LayeredField, index: int, source_size: Size, visible: Floa
     rows = max(1, POINTS_AT_ONCE // canvas[0])
     colour = torch.cat([layer.texture(part.reshape(1, -1, 2))[0] for part in texels.split(rows)])
     texture = colour.view(canvas[1], canvas[0], 3).permute(2, 0, 1).contiguous()
-    return _Maps(canvas, affine, offset, lighting, texture, torch.zeros_like(texture[0]))
+    return _Maps(canvas, texels_per_pixel, affine, offset, lighting, texture, torch.zeros_like(texture[0]))
 
 
 def _bake_uv(
@@ -213,9 +217,9 @@ def _solve_textures(
                 values = torch.cat([strength * frame.error, (strength * alpha * light).amax(0)[None], seen[None]])
                 splat(values.flatten(1), uv.view(-1, 2), layer.canvas, total)
         for layer, total in zip(maps, sums, strict=True):
-            step = total[:, :3] / (total[:, 3:4] + PRIOR_WEIGHT)
+            step = total[:, :3] / (total[:, 3:4] + PRIOR_WEIGHT / layer.texels_per_pixel**2)
             layer.texture = (layer.texture + step.T.view_as(layer.texture)).clamp(0, 1)
-            layer.seen = total[:, 4].view_as(layer.seen)
+            layer.seen = layer.texels_per_pixel**2 * total[:, 4].view_as(layer.seen)
     squared = torch.stack([f.error.square().mean() for f in _explain(maps, own_alpha, source_frames, size)])
     return (-10 * squared.clamp(min=1e-10).log10()).tolist()
 

@@ -111,7 +111,7 @@ class FlatAdam:
     """
 
     def __init__(self, field: nn.Module, rates: LearningRates) -> None:
-        from layerloom.kernels.adam import BLOCK, RUN
+        from layerloom.kernels.adam import BLOCK
 
         self._parameters = list(field.parameters())
         every = list(groups(field, rates))
@@ -123,8 +123,8 @@ class FlatAdam:
         for group, length in zip(every, lengths, strict=True):
             self._take_in(group, begin)
             begin += length
-        rates_of_all = torch.cat([group.rates(length) for group, length in zip(every, lengths, strict=True)])
-        self._rates = rates_of_all[::RUN].contiguous().to(like.device)
+        own = torch.cat([group.rates(length) for group, length in zip(every, lengths, strict=True)])
+        self._rates = own.to(like.device)
         self._factor, self._count = like.new_ones(()), like.new_zeros(())
 
     def step(self) -> None:
