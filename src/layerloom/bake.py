@@ -1,8 +1,8 @@
 """LayeredField to baked maps: what the editing half needs, at the source's own scale.
 
 The networks learn at training size; canvases are baked at the source's scale or finer. uv and lighting are smooth, so
-small grids hold them. The texture is then solved against the source frames: with uv, alpha and lighting fixed, colour is
-linear in the texels, and a few steps of a preconditioned gradient descent bring the source's own detail into them.
+small grids hold them. The texture is then solved against the source frames: with uv, alpha and lighting fixed, colour
+is linear in the texels, and a few steps of a preconditioned gradient descent bring the source's own detail into them.
 """
 
 from collections.abc import Callable, Iterator
