@@ -104,6 +104,18 @@ def test_smoothing_takes_shake_and_keeps_even_pans() -> None:
     assert np.abs(np.diff(left, axis=0)).mean() < 0.1 * np.abs(np.diff(shake, axis=0)).mean()
 
 
+def test_a_steadied_view_lies_between_the_own_and_the_locked_one(project: Project) -> None:
+    corners = cameras.frame_corners(SIZE)
+    moved = [
+        max(
+            float(np.abs(transform_points(shot.to_source, corners) - corners).max())
+            for shot in list_shots(project, [StabilizeEdit("background", strength)]).shots
+        )
+        for strength in (0.0, 0.05, 0.2, 1.0)
+    ]
+    assert moved == sorted(moved) and moved[0] == 0 < moved[1]
+
+
 def test_keyframes_are_met_and_never_passed() -> None:
     keys = [Keyframe(0), Keyframe(10, 30.0, -5.0, 2.0, 20.0), Keyframe(14, 30.0, 5.0, 1.0, 0.0)]
     for key in keys:
@@ -213,9 +225,9 @@ def test_unseen_is_what_no_frame_showed(project: Project) -> None:
     assert unseen_share(project, shot, seen).max() == 0
     hole = seen.copy()
     hole[:] = 0
-    full = unseen_share(project, shot, hole)
-    np.testing.assert_allclose(full, 1 - project.own_alpha(0, 0), atol=1e-3)
-    assert unseen_share(project, shot, hole, hidden=[0]).min() == 1
+    alpha = project.own_alpha(0, 0)
+    assert unseen_share(project, shot, hole).max() < 0.26, "an outline mixes what is shown and what is not"
+    np.testing.assert_allclose(unseen_share(project, shot, hole, hidden=[0]), alpha, atol=1e-3)
     assert unseen_share(project, shot, hole, step=4).shape == (35, 61)
 
 

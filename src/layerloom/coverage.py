@@ -1,6 +1,7 @@
 """What nobody saw: where a shot shows the background, and no frame of the source did."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -38,9 +39,9 @@ def unseen_share(
     left = np.ones(xy.shape[:2], np.float32)
     for instance in shot.instances:
         if project.layers[instance.layer].kind == "background":
-            return (
-                np.zeros_like(left) if instance.layer in hidden else left * (1 - _seen_at(project, instance, seen, xy))
-            )
+            if instance.layer in hidden:
+                return np.zeros_like(left)
+            return left * (1 - np.maximum(_seen_at(project, instance, seen, xy), _shown_at(project, instance, xy)))
         if instance.layer not in hidden:
             left = left * (1 - _own_alpha_at(project, instance, xy))
     return left
@@ -109,6 +110,15 @@ def _seen_at(
     source_xy = transform_points(background.to_source, xy).astype(np.float32)
     uv = project.uv_at(background.layer, round(background.time), source_xy) - np.float32(0.5)
     return cv2.remap(seen, uv[..., 0], uv[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+
+
+def _shown_at(project: Project, background: Instance, xy: Points) -> Float32[np.ndarray, "h w"]:
+    """How much of the background the source's picture shows there at that time."""
+    shown = _inside(project, transform_points(background.to_source, xy)).astype(np.float32)
+    for layer, stored in enumerate(project.layers):
+        if stored.kind == "object":
+            shown = shown * (1 - _own_alpha_at(project, replace(background, layer=layer), xy))
+    return shown
 
 
 def _own_alpha_at(project: Project, instance: Instance, xy: Points) -> Float32[np.ndarray, "h w"]:

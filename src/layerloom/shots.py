@@ -11,7 +11,7 @@ so that whatever is shown keeps its place in the scene, however cameras and mome
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import TypeVar
 
 import numpy as np
@@ -92,7 +92,8 @@ class _Stage:
         self._duplicates = _chosen(edits, DuplicateEdit)
         self._moving = _chosen(edits, CameraEdit)
         self._background = len(project.layers) - 1
-        self._paths: dict[int, cameras.CornerPath] = {}
+        self._path = cache(partial(cameras.layer_path, project))
+        self._smooth_path = cache(self._make_smooth_path)
 
     @property
     def size(self) -> Size:
@@ -161,9 +162,11 @@ class _Stage:
             return self._view(layer, self._shown[len(self._shown) // 2])
         if strength == 0:
             return self._view(layer, moment)
+        return cameras.view_at(self._smooth_path(layer, strength), moment, self._project.source.size)
+
+    def _make_smooth_path(self, layer: int, strength: float) -> cameras.CornerPath:
         frames = strength / (1 - strength) / 2 * float(self._project.source.fps)
-        path = cameras.smooth_path(self._paths[layer], frames)
-        return cameras.view_at(path, moment, self._project.source.size)
+        return cameras.smooth_path(self._path(layer), frames)
 
     def _placed(self, layer: int, moment: float, edit: MoveEdit) -> Homography:
         """Places in the scene to those where the edit puts them, about the layer's middle."""
@@ -189,9 +192,7 @@ class _Stage:
         return np.array([[(columns * sureness).sum(), (rows * sureness).sum()]]) / max(sureness.sum(), 1e-6)
 
     def _view(self, layer: int, moment: int | float) -> Homography:
-        if layer not in self._paths:
-            self._paths[layer] = cameras.layer_path(self._project, layer)
-        return cameras.view_at(self._paths[layer], moment, self._project.source.size)
+        return cameras.view_at(self._path(layer), moment, self._project.source.size)
 
     def _snapped(self, matrix: Homography) -> Homography:
         """The identity itself where a view is the frame's own but for rounding, so that the source's pixels stay."""
