@@ -1,24 +1,29 @@
 """Masks where the user gives none: what moves against the camera, followed through time and cut out along its edges.
 
-    flow ──► camera per pair of frames ──► evidence of other motion ──► likelihood (with colour and time) ──► objects
+    flow ──► camera per pair of frames ──► evidence of other motion ──► likelihood (with colour and time) ──► seeds
+    seeds ──► grown along the flow, by colour and all evidence near them ──► objects ──► outlines settled by colour
 
 It works on small frames (WORK_LONG_EDGE). Evidence asks two questions of every pixel and every flow field, near and
 far: does the flow disagree with the camera's motion, by much against what is usual in this pair of frames (so mild
 parallax and noise count little); and does the picture itself contradict the camera's motion there, which it does not
 where a flat region's flow was only guessed. Water and leaves answer yes now and then, an object in most fields.
+
+Parts of the scene that are nearer than its main plane also leave the camera's motion: they go its way, only faster.
+What does so is no seed, unless nothing else moves; but near a seed it counts in full, since objects may do it, too.
 """
 
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Float64, Int32, UInt8
+from jaxtyping import Bool, Float32, Float64, Int32, UInt8
 
 from layerloom.clip import FlowField, Masks
 from layerloom.conventions import Size, fit_long_edge, pixel_centres, rescale_positions, transform_points
 from layerloom.parallel import in_threads
 from layerloom.prepare.complete import complete_masks
 from layerloom.prepare.links import Link, links_of
+from layerloom.prepare.outlines import COLOUR_BINS, colour_cells, settle_by_colour, signed_distance
 
 WORK_LONG_EDGE = 320
 MAXIMUM_OBJECTS = 4
@@ -27,7 +32,9 @@ EVIDENT = 0.25
 SMALLEST_SHARE = 0.001
 """An object covers at least this share of the frame in the mean of its frames."""
 DISCOVERED_TRUST = 160
-COLOUR_BINS = 24
+ERROR_PIXELS = 3.0
+"""By which a found outline may be wrong, at the working size."""
+PARALLAX_DISCOUNT = 0.7
 CERTAINTY = 0.5
 """Flow confidence from which a vector has a say in the camera's motion."""
 
@@ -48,14 +55,14 @@ def discover_masks(frames: UInt8[np.ndarray, "t h w 3"], flow: Sequence[FlowFiel
     work_size = fit_long_edge(size, WORK_LONG_EDGE)
     small = _shrunk(frames, work_size)
     flow = [_resized(field, work_size) for field in flow]
-    evidence = _share_in_time(_motion_evidence(small, flow), flow)
-    likelihood = _object_likelihood(small, evidence, flow)
-    cut_out = [_cut_out(small, mask, flow) for mask in _separate_objects(likelihood, flow)]
-    coverage = np.zeros((len(cut_out), *frames.shape[:3]), np.uint8)
-    for i, mask in enumerate(cut_out):
-        for frame, image in enumerate(mask):
-            coverage[i, frame] = np.round(255 * np.clip(cv2.resize(image, size), 0, 1))
-    names = tuple(f"object{i + 1}" for i in range(len(cut_out)))
+    objects = _find_objects(small, flow)
+    coverage = np.zeros((len(objects), *frames.shape[:3]), np.uint8)
+    if objects:
+        distances = [[signed_distance(_without_holes(image > 0.5)) for image in mask] for mask in objects]
+        shares = settle_by_colour(small, np.array(distances), ERROR_PIXELS)
+        for index in np.ndindex(shares.shape[:2]):
+            coverage[index] = np.round(255 * np.clip(cv2.resize(shares[index], size), 0, 1))
+    names = tuple(f"object{i + 1}" for i in range(len(objects)))
     return complete_masks(Masks(names, coverage, np.full_like(coverage, DISCOVERED_TRUST)), frames, flow)
 
 
@@ -81,24 +88,38 @@ def _shrunk(images: np.ndarray, size: Size) -> np.ndarray:
     return np.stack(list(in_threads(shrink, images)))
 
 
-def _motion_evidence(small: Video, flow: Sequence[FlowField]) -> Maps:
-    """How surely each pixel moves against the camera: 0…1, the mean over all frames the flow connects it with."""
+def _find_objects(small: Video, flow: Sequence[FlowField]) -> list[Maps]:
+    """How likely each object is at each pixel, largest object first."""
+    evidence, beyond_parallax = (_share_in_time(maps, flow) for maps in _motion_evidence(small, flow))
+    seeds = _separate_objects(_object_likelihood(small, beyond_parallax, flow), flow)
+    if not seeds:
+        return []
+    return _separate_objects(_grown(small, np.max(seeds, 0), evidence, flow), flow)
+
+
+def _motion_evidence(small: Video, flow: Sequence[FlowField]) -> tuple[Maps, Maps]:
+    """How surely each pixel moves against the camera: 0…1, the mean over all frames the flow connects it with; and the
+    same with motion discounted that parallax can explain.
+    """
     blurred = [cv2.GaussianBlur(frame.astype(np.float32), (0, 0), 1.0) for frame in small]
 
-    def evidence(frame: int) -> Map:
-        total = np.zeros(small.shape[1:3], np.float32)
-        weights = np.full(small.shape[1:3], 1e-3, np.float32)
+    def evidence(frame: int) -> Float32[np.ndarray, "2 h w"]:
+        total = np.zeros((2, *small.shape[1:3]), np.float32)
+        weights = np.full((2, *small.shape[1:3]), 1e-3, np.float32)
         for link in links_of(frame, flow, (small.shape[2], small.shape[1])):
             if (camera := _camera_motion(link)) is not None:
                 moves, contradicted = _against_camera(link, camera, blurred[frame], blurred[link.frame])
+                beyond = moves * (1 - PARALLAX_DISCOUNT * _like_parallax(link, camera))
                 reach = np.float32(min(link.distance, 4) ** 0.5)
-                total += reach * link.confidence * moves * contradicted
-                # Where the picture contradicts nothing although the flow does, it says little: a flat inside, perhaps.
-                says = 0.15 + 0.85 * np.maximum(contradicted, 1 - moves)
-                weights += reach * (link.confidence + 0.2) * says
+                for i, motion in enumerate((moves, beyond)):
+                    total[i] += reach * link.confidence * motion * contradicted
+                    # Where the picture contradicts nothing although the flow does, it says little: a flat inside.
+                    says = 0.15 + 0.85 * np.maximum(contradicted, 1 - motion)
+                    weights[i] += reach * (link.confidence + 0.2) * says
         return total / weights
 
-    return np.stack(list(in_threads(evidence, range(len(small)))))
+    both = np.stack(list(in_threads(evidence, range(len(small)))), 1)
+    return both[0], both[1]
 
 
 def _camera_motion(link: Link) -> Float64[np.ndarray, "3 3"] | None:
@@ -135,6 +156,17 @@ def _against_camera(
     return 1 - np.exp(-((residual / usual_residual) ** 2)), 1 - np.exp(-((contradiction / usual_error) ** 2))
 
 
+def _like_parallax(link: Link, camera: Float64[np.ndarray, "3 3"]) -> Map:
+    """0…1: does what is left of the flow go the way that the camera's motion goes there?"""
+    height, width = link.x.shape
+    start = pixel_centres((width, height)) - 0.5
+    by_camera = transform_points(camera.astype(np.float32), start)
+    way, rest = by_camera - start, np.dstack([link.x, link.y]) - by_camera
+    length = np.linalg.norm(way, axis=-1)
+    cosine = (way * rest).sum(-1) / (length * np.linalg.norm(rest, axis=-1) + 1e-6)
+    return np.clip((cosine - 0.6) / 0.3, 0, 1) * np.clip((length - 1) / 2, 0, 1)
+
+
 def _largest_difference(one: Float32[np.ndarray, "h w 3"], other: Float32[np.ndarray, "h w 3"]) -> Map:
     """Of the three channels'."""
     red, green, blue = cv2.split(cv2.absdiff(one, other))
@@ -163,10 +195,10 @@ def _object_likelihood(small: Video, evidence: Maps, flow: Sequence[FlowField]) 
         return np.zeros_like(evidence)
     relative = np.clip(evidence / np.quantile(evident, 0.7), 0, 1)
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255 for frame in small]
-    bins = _colour_bins(small)
+    cells = np.stack([colour_cells(frame) for frame in small])
     likelihood = relative
     for round_ in range(3):
-        colour = _colour_log_ratio(bins, likelihood)
+        colour = _colour_log_ratio(cells, likelihood)
         logit = 6.0 * (relative - 0.65) + 1.2 * np.clip(colour, -2.5, 2.5)
         if round_ > 0:
             logit += 2.0 * (2 * likelihood - 1)
@@ -176,28 +208,38 @@ def _object_likelihood(small: Video, evidence: Maps, flow: Sequence[FlowField]) 
     return likelihood
 
 
-def _colour_bins(small: Video) -> Labels:
-    """The number of each pixel's cell in Lab space, finer in a and b, of which images use the middle."""
-    lab = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2LAB) for frame in small]).astype(np.int32)
-    lab[..., 1:] = np.clip(2 * lab[..., 1:] - 128, 0, 255)
-    cell = lab * COLOUR_BINS // 256
-    return (cell[..., 0] * COLOUR_BINS + cell[..., 1]) * COLOUR_BINS + cell[..., 2]
+def _grown(small: Video, seeds: Maps, evidence: Maps, flow: Sequence[FlowField]) -> Maps:
+    """0…1: the seeds, carried to frames that lack them, and what around them moves or is coloured like them."""
+    relative = np.clip(evidence / np.quantile(evidence[seeds > 0.5], 0.6), 0, 1)
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255 for frame in small]
+    cells = np.stack([colour_cells(frame) for frame in small])
+    likelihood = seeds
+    for _ in range(3):
+        likelihood = np.maximum(0.98 * likelihood, _share_in_time(likelihood, flow)).astype(np.float32)
+    for _ in range(4):
+        away = [cv2.distanceTransform((p <= 0.5).astype(np.uint8), cv2.DIST_L2, 5) for p in likelihood]
+        colour = _colour_log_ratio(cells, likelihood)
+        logit = 4.0 * (relative - 0.4) + 1.2 * np.clip(colour, -2.5, 2.5) + 2.0 * (2 * likelihood - 1)
+        likelihood = 1 / (1 + np.exp(np.clip(np.stack(away) / 5, 0, 4) - logit))
+        likelihood = np.stack([_guided_filter(g, p) for g, p in zip(grey, likelihood, strict=True)])
+        likelihood = np.clip(_share_in_time(likelihood, flow), 0, 1)
+    return likelihood
 
 
-def _colour_log_ratio(bins: Labels, likelihood: Maps) -> Maps:
+def _colour_log_ratio(cells: Labels, likelihood: Maps) -> Maps:
     """Log of how much more usual a pixel's colour is in the objects than around them, over the whole clip."""
-    reach = 2 * (max(bins.shape[1:]) // 16) + 1
+    reach = 2 * (max(cells.shape[1:]) // 16) + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
     around = np.stack([cv2.dilate((p > 0.5).astype(np.float32), disc) for p in likelihood])
-    inside = _colour_shares(bins, np.where(likelihood > 0.5, likelihood, 0))
-    outside = _colour_shares(bins, (1 - likelihood) * (around + 0.05))
+    inside = _colour_shares(cells, np.where(likelihood > 0.5, likelihood, 0))
+    outside = _colour_shares(cells, (1 - likelihood) * (around + 0.05))
     rare = 3e-5
-    ratio = np.log((inside + rare) / (outside + rare)).astype(np.float32)[bins]
+    ratio = np.log((inside + rare) / (outside + rare)).astype(np.float32)[cells]
     return np.stack([cv2.blur(image, (3, 3)) for image in ratio])
 
 
-def _colour_shares(bins: Labels, weights: Maps) -> Float64[np.ndarray, " cells"]:
-    shares = np.bincount(bins.ravel(), weights.ravel(), COLOUR_BINS**3).reshape((COLOUR_BINS,) * 3)
+def _colour_shares(cells: Labels, weights: Maps) -> Float64[np.ndarray, " cells"]:
+    shares = np.bincount(cells.ravel(), weights.ravel(), COLOUR_BINS**3).reshape((COLOUR_BINS,) * 3)
     for axis in range(3):
         shares = 0.5 * shares + 0.25 * (np.roll(shares, 1, axis) + np.roll(shares, -1, axis))
     return shares.ravel() / max(shares.sum(), 1e-9)
@@ -265,35 +307,9 @@ def _overlapping(a: Int32[np.ndarray, "h w"], b: Int32[np.ndarray, "h w"]) -> li
     ]
 
 
-def _cut_out(small: Video, mask: Maps, flow: Sequence[FlowField]) -> Maps:
-    """Move each frame's outline to the image's edges within a narrow band, then settle it with its neighbours."""
-    frames = zip(small, mask > 0.5, strict=True)
-    return _share_in_time(np.stack(list(in_threads(lambda frame: _snap(*frame), frames))), flow)
-
-
-def _snap(image: UInt8[np.ndarray, "h w 3"], mask: np.ndarray, band: int = 3) -> Map:
-    """GrabCut (Rother et al. 2004) between the mask, its small holes filled, shrunk and grown by `band` pixels."""
-    inside = _without_small_holes(mask.astype(np.uint8))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * band + 1, 2 * band + 1))
-    grown = cv2.dilate(inside, disc)
-    core = cv2.erode(inside, disc)
-    if not core.any() or grown.all():
-        return inside.astype(np.float32)
-    left, top, width, height = cv2.boundingRect(grown)
-    window = np.s_[max(top - 10, 0) : top + height + 10, max(left - 10, 0) : left + width + 10]
-    guess = np.where(inside > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    guess[core > 0], guess[grown == 0] = cv2.GC_FGD, cv2.GC_BGD
-    labels, models = guess[window].copy(), np.zeros((2, 1, 65))
-    cv2.setRNGSeed(0)
-    cv2.grabCut(image[window].copy(), labels, (0, 0, 0, 0), models[0], models[1], 1, cv2.GC_INIT_WITH_MASK)
-    snapped = np.zeros(mask.shape, np.float32)
-    snapped[window] = labels & 1
-    return snapped
-
-
-def _without_small_holes(inside: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
-    """Fill what an object leaves open up to a fiftieth of its area: flat parts that show no motion of their own."""
-    _, regions, statistics, _ = cv2.connectedComponentsWithStats(1 - inside)
-    small = statistics[:, cv2.CC_STAT_AREA] < 0.02 * inside.sum()
+def _without_holes(inside: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Fill what an object leaves open up to a tenth of its area: flat parts that show no motion of their own."""
+    _, regions, statistics, _ = cv2.connectedComponentsWithStats((~inside).astype(np.uint8))
+    small = statistics[:, cv2.CC_STAT_AREA] < 0.1 * inside.sum()
     small[0] = True  # what is inside
-    return (small[regions] & (inside.any())).astype(np.uint8)
+    return small[regions] & inside.any()

@@ -184,7 +184,7 @@ def settle_by_colour(
     like colour then agree (mean field with weights that end at edges, as in Krähenbühl and Koltun 2011, 8 neighbours).
     """
     sure = _sure_parts(distances, error_pixels)
-    cells = np.stack([_colour_cells(frame) for frame in frames])
+    cells = np.stack([colour_cells(frame) for frame in frames])
     densities = [_log_density(cells[part]) for part in sure]
 
     def settle(frame: int) -> Float32[np.ndarray, "objects h w"]:
@@ -226,7 +226,7 @@ def _lab(frame: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
     return cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2LAB).astype(np.float32)
 
 
-def _colour_cells(frame: UInt8[np.ndarray, "h w 3"]) -> Int32[np.ndarray, "h w"]:
+def colour_cells(frame: UInt8[np.ndarray, "h w 3"]) -> Int32[np.ndarray, "h w"]:
     """The number of each pixel's cell in Lab space, finer in a and b, of which images use the middle."""
     lab = cv2.cvtColor(frame, cv2.COLOR_RGB2LAB).astype(np.int32)
     lab[..., 1:] = np.clip(2 * lab[..., 1:] - 128, 0, 255)
