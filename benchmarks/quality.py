@@ -4,7 +4,8 @@
 
 A clip is a folder with `video_frames` and `masks` in it. Two synthetic clips with known truth come first. One JSON line
 a clip, with all figures (docs/evaluation.md defines them), goes to results/quality.jsonl; projects and reports stay in
---out. The table has the figures that the project promises something about.
+--out. The table has the figures that the project promises something about. With `--masks CASE` (masks.py names them)
+clips are learned from masks that were degraded on purpose, and measured against the true ones.
 """
 
 import argparse
@@ -13,8 +14,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
+from masks import CASES, degrade
 from timing.figures import commit
 
 from layerloom import media
@@ -29,7 +32,10 @@ from layerloom.synthetic import SyntheticClip, make_clip
 from layerloom.truth import painted_textures, truth_figures
 
 RESULTS = Path(__file__).parent / "results" / "quality.jsonl"
-SYNTHETIC = {"synthetic": {"seed": 0}, "synthetic-fast": {"seed": 1, "camera": 3.0, "light": 1.5}}
+SYNTHETIC: dict[str, dict[str, Any]] = {
+    "synthetic": {"seed": 0},
+    "synthetic-fast": {"seed": 1, "camera": 3.0, "light": 1.5},
+}
 COLUMNS = ("clip", "size", "train s", "PSNR", "unlit", "IoU", "30-frame tracks ≤ 2 px", "log-light r")
 
 
@@ -40,7 +46,13 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.only or [*SYNTHETIC, *_clips(options.clips)]:
         row = _measure(name, options, device)
-        row |= {"clip": name, "quality": options.quality, "flow": options.flow, **_origin(device)}
+        row |= {
+            "clip": name,
+            "masks": options.masks,
+            "quality": options.quality,
+            "flow": options.flow,
+            **_origin(device),
+        }
         RESULTS.parent.mkdir(exist_ok=True)
         with RESULTS.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(row) + "\n")
@@ -56,6 +68,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--long-edge", type=int, help="training size; by default what decompose takes")
     parser.add_argument("--flow", default="dis", choices=["dis", "raft"])
     parser.add_argument("--flow-weights", type=Path)
+    parser.add_argument("--masks", default="clean", choices=list(CASES), help="how the masks learned from are degraded")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=Path("quality"))
     return parser.parse_args()
@@ -72,7 +85,7 @@ def _measure(name: str, options: argparse.Namespace, device: torch.device) -> di
     started = time.perf_counter()
     clip = prepare(
         folder,
-        masks=folder / "masks",
+        masks=_degraded(name, folder, options) if options.masks != "clean" else folder / "masks",
         long_edge=options.long_edge or default_long_edge(options.quality, device),
         flow=options.flow,
         flow_weights=options.flow_weights,
@@ -93,6 +106,17 @@ def _measure(name: str, options: argparse.Namespace, device: torch.device) -> di
         "evaluation": {key: value for key, value in figures.items() if key != "per_frame"},
         "truth": None if truth is None else _truth(project, truth),
     }
+
+
+def _degraded(name: str, folder: Path, options: argparse.Namespace) -> Path:
+    """A folder of the clip's masks, at their own size, as the case degrades them."""
+    info = media.probe(folder / "video_frames")
+    masks = degrade(load_masks(folder / "masks", range(info.frames), info.size, info.frames), options.masks)
+    out = options.out / f"{name}-{options.masks}-masks"
+    for i, frame in np.argwhere(masks.trust.any((2, 3))):
+        (out / masks.names[i]).mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(out / masks.names[i] / f"{frame:05d}.png"), masks.coverage[i, frame])
+    return out
 
 
 def _write_synthetic(name: str, out: Path, device: torch.device) -> SyntheticClip:

@@ -170,3 +170,9 @@ def test_objects_that_touch_keep_what_is_theirs(degrade) -> None:
         assert overlap(completed.coverage[number], truth.coverage[number]) > 0.93
         inner = np.stack([cv2.erode(m, disc(4)) for m in truth.coverage[number]]) > 0
         assert (completed.coverage[1 - number][inner] < 128).all(), "no pixel inside one goes to the other"
+
+
+def test_one_object_that_passes_over_another_does_not_make_it_jump() -> None:
+    clip = make_clip((192, 108), frames=16, objects=2, seed=4)
+    truth = Masks(clip.names[:-1], clip.masks, np.full_like(clip.masks, 255))
+    assert (complete_masks(truth, clip.frames, compute_flow(clip.frames)).coverage == truth.coverage).all()

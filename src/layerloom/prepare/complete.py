@@ -17,7 +17,14 @@ from layerloom.conventions import Size, fit_long_edge
 from layerloom.parallel import do_in_threads
 from layerloom.prepare.links import links_of
 from layerloom.prepare.masks import resize_mask, without_overlaps
-from layerloom.prepare.outlines import STILL_PIXELS, outline_offset, settle_by_colour, signed_distance, steady
+from layerloom.prepare.outlines import (
+    FARTHEST_PIXELS,
+    STILL_PIXELS,
+    outline_offset,
+    settle_by_colour,
+    signed_distance,
+    steady,
+)
 
 WORK_LONG_EDGE = 480
 """Outlines are corrected on frames this small; there an error of one of a thousand pixels is nothing."""
@@ -94,12 +101,13 @@ def _corrected(
     wrong, offsets = np.zeros(len(coverage), bool), np.zeros(len(coverage))
     distances = np.empty((*coverage.shape[:2], work_size[1], work_size[0]), np.float32)
     small = _resized(frames, work_size)
-    for i, known in enumerate(given):
-        inside = _resized(coverage[i], work_size) > 127
-        distances[i] = np.stack([signed_distance(image) for image in inside])
-        known = known & inside.any((1, 2))
+    for i, mask in enumerate(coverage):
+        distances[i] = np.stack([signed_distance(image > 127) for image in _resized(mask, work_size)])
+    as_given = distances.copy()
+    for i, known in enumerate(given & (distances > 0).any((2, 3))):
         if known.any():
-            distances[i], jump = steady(distances[i], known, flow)
+            others = np.delete(as_given, i, 0).max(0, initial=-FARTHEST_PIXELS)
+            distances[i], jump = steady(distances[i], others, known, flow)
             offsets[i] = outline_offset(small, distances[i])
             wrong[i] = jump >= STILL_PIXELS or offsets[i] != 0
     if wrong.any():

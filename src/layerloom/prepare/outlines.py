@@ -43,18 +43,23 @@ def signed_distance(inside: Bool[np.ndarray, "h w"]) -> Map:
 
 
 def steady(
-    distances: Distances, known: Bool[np.ndarray, " t"], flow: Sequence[FlowField], rounds: int = 3
+    distances: Distances,
+    others: Distances,
+    known: Bool[np.ndarray, " t"],
+    flow: Sequence[FlowField],
+    rounds: int = 3,
 ) -> tuple[Distances, float]:
     """Take the jumps from frame to frame out of outlines, and say how large they were (root mean square, pixels).
 
     Every link of the flow says how far one frame's outline, brought along, lies from another's (Gauss–Newton on the
     signed distance: a shift, and how much it swells). Least squares over all links give each frame's own jump. Known
     frames are shifted back by theirs; then all become the mean of what the flow brings. Steady ones stay as they are.
+    Outlines against other objects (their distances are `others`) say nothing: one moves over the other.
     """
     largest = 0.0
     steadied = distances
     for round_ in range(rounds):
-        jumps = _jumps(steadied, known, flow)
+        jumps = _jumps(steadied, others, known, flow)
         if round_ == 0:
             largest = float(np.sqrt(np.square(jumps[known, :2]).sum(1).mean()))
             if largest < STILL_PIXELS:
@@ -64,13 +69,13 @@ def steady(
 
 
 def _jumps(
-    distances: Distances, known: Bool[np.ndarray, " t"], flow: Sequence[FlowField]
+    distances: Distances, others: Distances, known: Bool[np.ndarray, " t"], flow: Sequence[FlowField]
 ) -> Float64[np.ndarray, "t 3"]:
     """Each frame's shift (x, y) and swelling against the other frames."""
     frames = len(distances)
     matrix, right = np.zeros((frames, frames)), np.zeros((frames, 3))
     shown = [int(frame) for frame in np.flatnonzero(known)]
-    every = in_threads(lambda frame: _displacements(distances, known, frame, flow), shown)
+    every = in_threads(lambda frame: _displacements(distances, others, known, frame, flow), shown)
     for frame, found in zip(shown, every, strict=True):
         for other, displacement, weight in found:
             pair = np.array([frame, other])
@@ -83,13 +88,13 @@ def _jumps(
 
 
 def _displacements(
-    distances: Distances, known: Bool[np.ndarray, " t"], frame: int, flow: Sequence[FlowField]
+    distances: Distances, others: Distances, known: Bool[np.ndarray, " t"], frame: int, flow: Sequence[FlowField]
 ) -> list[tuple[int, Float64[np.ndarray, " 3"], float]]:
     """How `frame`'s outline lies against those of the frames it is linked with: frame, shift and swelling, weight."""
     here = distances[frame]
     window = _window(here > -4)
     slopes = [cv2.Sobel(here, cv2.CV_32F, *axes, scale=1 / 8)[window] for axes in ((1, 0), (0, 1))]
-    here = here[window]
+    here, other = here[window], others[frame][window]
     found: list[tuple[int, Float64[np.ndarray, " 3"], float]] = []
     for link in links_of(frame, flow, (distances.shape[2], distances.shape[1])):
         if known[link.frame]:
@@ -97,6 +102,8 @@ def _displacements(
             there = link.bring(distances[link.frame])
             # What lies outside moves with something else, and far inside there is no slope.
             near = (np.maximum(here, there) > -1.5) & (np.minimum(here, there) < 8)
+            # Deep inside, the nearest outline may still be one against another object.
+            near &= (other < -2 - here) & (link.bring(others[link.frame]) < -2 - there)
             weight = (link.confidence * near).ravel()
             told = weight > 0.05
             if told.sum() >= 20:
