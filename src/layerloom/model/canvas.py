@@ -44,11 +44,12 @@ def _plan_canvas(
     motion: Float[np.ndarray, "t 3 3"], coverage: UInt8[np.ndarray, "t h w"], is_background: bool
 ) -> Canvas:
     size = coverage.shape[2], coverage.shape[1]
-    seen = np.ones_like(coverage, bool) if is_background else coverage > 127
+    sampled = coverage[:, ::SAMPLE_STRIDE, ::SAMPLE_STRIDE]
+    seen = np.ones_like(sampled, bool) if is_background else sampled > 127
     grid = pixel_centres(size)[::SAMPLE_STRIDE, ::SAMPLE_STRIDE]
     mapped: list[np.ndarray] = []
     texels_per_pixel: list[float] = []
-    for matrix, mask in zip(motion, seen[:, ::SAMPLE_STRIDE, ::SAMPLE_STRIDE], strict=True):
+    for matrix, mask in zip(motion, seen, strict=True):
         if mask.any():
             points = grid[mask].astype(np.float64)
             mapped.append(transform_points(matrix, points))
