@@ -8,6 +8,8 @@ a clip, with all figures (docs/evaluation.md defines them), goes to results/qual
 clips are learned from masks that were degraded on purpose, and measured against the true ones.
 """
 
+import layerloom  # noqa: F401, I001  (sets how threads wait, before PyTorch is imported)
+
 import argparse
 import json
 import time
