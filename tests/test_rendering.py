@@ -1,8 +1,16 @@
-"""The back ends against the definition, and the definition against known answers."""
+"""The back ends against the definition, and the definition against known answers.
+
+The Triton kernel runs here on a GPU, or on the CPU in Triton's interpreter, which has to be switched on before Triton
+is imported: `test_the_kernel_in_the_interpreter` runs a part of this file once more that way.
+"""
 
 import dataclasses
-from collections.abc import Sequence
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +19,11 @@ import torch
 from truth_project import make_truth_project
 
 from layerloom import media
+from layerloom.conventions import Size
 from layerloom.edits import BackgroundEdit, Edit, HideEdit, OverlayEdit, PaintEdit
 from layerloom.mattes import own_alphas
 from layerloom.project import Project
-from layerloom.render import Mode, frames_of, render, render_shots
+from layerloom.render import READ_AHEAD, Mode, frames_of, render, render_shots
 from layerloom.rendering import definition
 from layerloom.rendering.detail import DetailMaps
 from layerloom.rendering.scene import Inputs, Scene
@@ -23,6 +32,13 @@ from layerloom.synthetic import SyntheticClip, make_clip
 
 SIZE = (240, 136)
 FRAMES = 4
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+HAS_GPU = torch.cuda.is_available()
+TRITON_DEVICE = "cuda" if HAS_GPU and not INTERPRETED else "cpu"
+needs_triton = pytest.mark.skipif(
+    not (INTERPRETED or (HAS_GPU and find_spec("triton"))), reason="Triton needs a GPU or its interpreter"
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +53,12 @@ def project(clip: SyntheticClip, tmp_path_factory: pytest.TempPathFactory) -> Pr
 
 @pytest.fixture(scope="module")
 def edits(project: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sequence[Edit]]:
+    return make_edits(project, tmp_path_factory.mktemp("edits"))
+
+
+def make_edits(project: Project, folder: Path) -> dict[str, Sequence[Edit]]:
     """Sets of edits, each with something that the others lack."""
-    folder = tmp_path_factory.mktemp("edits")
+    columns, rows = project.source.size
     overlays: list[OverlayEdit] = []
     for index, layer in enumerate(project.layers):
         width, height = layer.canvas
@@ -46,8 +66,8 @@ def edits(project: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         image[height // 4 : height // 2, width // 4 : 3 * width // 4] = (200, 40 + 90 * index, 60, 255 - 90 * index)
         media.write_image(folder / f"{layer.name}.png", image)
         overlays.append(OverlayEdit(layer.name, folder / f"{layer.name}.png"))
-    paint = np.zeros((SIZE[1], SIZE[0], 4), np.uint8)
-    paint[40:90, 60:200] = (20, 200, 90, 200)
+    paint = np.zeros((rows, columns, 4), np.uint8)
+    paint[rows // 3 : 2 * rows // 3, columns // 4 : 4 * columns // 5] = (20, 200, 90, 200)
     media.write_image(folder / "paint.png", paint)
     painted = PaintEdit(1, folder / "paint.png")
     front = project.layers[0].name
@@ -63,21 +83,22 @@ def edits(project: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     }
 
 
-def inputs_of(project: Project, shot: Shot, mode: Mode) -> Inputs:
+def inputs_of(project: Project, shot: Shot, mode: Mode, bit_depth: int = 8) -> Inputs:
     """What `render` reads for a shot."""
     alphas = cache(partial(own_alphas, project))
     if mode == "synthesis":
-        return Inputs(None, alphas, 8)
+        return Inputs(None, alphas, bit_depth)
     pictures = {frame: next(project.read_source(range(frame, frame + 1))) for frame in frames_of(shot)}
     if is_still(project, shot):
-        return Inputs(pictures[frames_of(shot)[0]], alphas, 8)
+        picture = media.quantise(media.to_float(pictures[frames_of(shot)[0]]), bit_depth)
+        return Inputs(picture, alphas, bit_depth)
     maps, apart = DetailMaps(project), not shows_a_picture(shot, len(project.layers))
     details = {
         (layer, frame): detail
         for frame, picture in pictures.items()
         for layer, detail in enumerate(maps.of_frame(frame, picture, alphas(frame), apart))
     }
-    return Inputs(None, alphas, 8, details)
+    return Inputs(None, alphas, bit_depth, details)
 
 
 def by_definition(project: Project, edits: Sequence[Edit], shot: Shot, mode: Mode) -> np.ndarray:
@@ -100,15 +121,15 @@ def test_an_ordinary_frame_is_what_the_definition_says(
     assert_agree(rendered, by_definition(project, edits[case], still_shot(project, 1), mode))
 
 
-def moved_shots() -> list[Shot]:
+def moved_shots(size: Size = SIZE) -> list[Shot]:
     """A turned, tilted and wider view; a layer twice, small and large; times between frames."""
     tilted = np.array([[0.9, 0.1, -8.0], [-0.06, 1.1, -5.0], [3e-4, 2e-4, 1.0]])
     small, large = np.diag([2.7, 2.4, 1.0]), np.diag([0.4, 0.5, 1.0])
     twice = (Instance(0, 1.0, small), Instance(1, 2.0), Instance(0, 2.25, large), Instance(2, 1.0, tilted))
     return [
-        Shot((250, 150), tuple(Instance(layer, 1.0, tilted) for layer in range(3)), 1, tilted),
-        Shot(SIZE, tuple(Instance(layer, 1.4) for layer in range(3))),
-        Shot((200, 140), twice),
+        Shot((size[0] + 10, size[1] + 14), tuple(Instance(layer, 1.0, tilted) for layer in range(3)), 1, tilted),
+        Shot(size, tuple(Instance(layer, 1.4) for layer in range(3))),
+        Shot((size[0] - 30, size[1] + 4), twice),
     ]
 
 
@@ -120,6 +141,57 @@ def test_any_shot_is_what_the_definition_says(
     shots = moved_shots()
     for shot, rendered in zip(shots, render_shots(project, edits[case], shots, mode), strict=True):
         assert_agree(rendered, by_definition(project, edits[case], shot, mode))
+
+
+@needs_triton
+@pytest.mark.gpu
+@pytest.mark.parametrize("bit_depth", [8, 16])
+def test_the_kernel_draws_what_the_definition_says(tmp_path: Path, bit_depth: int) -> None:
+    """Ordinary and moved shots, hidden layers, a new background, opacities by colour, and a painting of the frame's."""
+    from layerloom.rendering import kernel
+    from layerloom.rendering.cuda import CudaRenderer
+
+    if INTERPRETED:  # large blocks, since each costs the interpreter as much as a small one
+        kernel.LAUNCH["BLOCK"] = 4096
+    size = (72, 40) if INTERPRETED else SIZE
+    project = make_truth_project(tmp_path, make_clip(size=size, frames=FRAMES, objects=2, seed=5))
+    edits = make_edits(project, tmp_path)
+    still, (moved, between, twice) = still_shot(project, 1), moved_shots(size)
+    cases = [
+        (still, "none"),
+        (still, "hide"),
+        (still, "paint"),
+        (moved, "multiply"),
+        (between, "all"),
+        (twice, "overlays"),
+    ]
+    for shot, case in cases:
+        scene, inputs = Scene(project, edits[case]), inputs_of(project, shot, "detail", bit_depth)
+        drawn = CudaRenderer(scene, torch.device(TRITON_DEVICE), bit_depth).render(shot, inputs)
+        assert_agree(drawn, definition.render_shot(scene, shot, inputs, torch.device("cpu")))
+
+
+@pytest.mark.skipif(INTERPRETED or not find_spec("triton"), reason="runs the interpreter in a process of its own")
+def test_the_kernel_in_the_interpreter() -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-x", __file__, "-k", "test_the_kernel_draws"]
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_frames_come_one_after_the_other_however_many_they_are(project: Project) -> None:
+    """Shots are taken only a little ahead of the frames that were handed out."""
+    taken = 0
+
+    def shots() -> Iterator[Shot]:
+        nonlocal taken
+        for number in range(100):
+            taken += 1
+            yield Shot((32, 20), (Instance(2, float(number % FRAMES)),))
+
+    ahead = [taken - received for received, _ in enumerate(render_shots(project, [], shots()), 1)]
+    assert len(ahead) == 100
+    assert max(ahead) <= READ_AHEAD + (os.cpu_count() or 1) + 2
 
 
 def test_a_frame_between_two_shows_the_truth_between_them(tmp_path: Path) -> None:

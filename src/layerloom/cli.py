@@ -149,6 +149,7 @@ def render(
     hide: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="LAYER")] = (),
     background: Annotated[str | None, arg(metavar="FILE|#rrggbb", help_behavior_hint="")] = None,
     mode: Literal["detail", "synthesis"] = "detail",
+    device: Device = "auto",
     frames: Frames = None,
     codec: Annotated[str | None, arg(metavar="CODEC", help_behavior_hint="")] = None,
     json: Switch = False,
@@ -162,10 +163,12 @@ def render(
         hide: A layer to leave out; what is behind it shows.
         background: A picture or a colour in place of the background.
         mode: detail changes the source's own frames where there are edits; synthesis shows the layers alone.
+        device: Where to draw. Default: on the GPU if there is one.
         codec: h264, hevc, prores, prores4444, vp9 or ffv1. Default: h264, for .webm vp9.
         json: One JSON object a line instead of progress bars.
     """
     from layerloom.render import render as render_frames
+    from layerloom.rendering.choice import choose_device
     from layerloom.shots import list_shots
 
     opened = Project.open(project)
@@ -183,9 +186,14 @@ def render(
         if shots.speed != 1 and _sound(opened, numbers):
             console.note("the sound is left out, as the speed changes")
         _tell_unseen(opened, chosen, shots, console)
-        pictures = render_frames(opened, chosen, numbers, mode)
+        drawn_on = choose_device(device)
+        pictures = render_frames(opened, chosen, numbers, mode, drawn_on)
         _write(shots, opened.source.fps, out, codec, pictures, sound, console)
-        console.result(f"{out}: {len(shots.shots)} frames", {"output": out, "frames": len(shots.shots)})
+        count = len(shots.shots)
+        console.result(
+            f"{out}: {count} frames, drawn on the {'GPU' if drawn_on == 'cuda' else 'CPU'}",
+            {"output": out, "frames": count, "device": drawn_on},
+        )
 
 
 def export(

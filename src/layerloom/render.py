@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from layerloom.coverage import unseen_marker
 from layerloom.edits import Edit
 from layerloom.mattes import mattes, own_alphas
 from layerloom.project import Project
-from layerloom.rendering.choice import Renderer, make_renderer
+from layerloom.rendering.choice import Device, Renderer, make_renderer
 from layerloom.rendering.detail import DetailMaps
 from layerloom.rendering.scene import Inputs, Scene
 from layerloom.shadows import unshadowed_layers, without_shadows
@@ -27,22 +27,27 @@ from layerloom.staging import Shot, is_still, neighbours, shows_a_picture
 __all__ = ["Mode", "mattes", "render", "render_shots"]
 
 Mode = Literal["detail", "synthesis"]
+Item = TypeVar("Item")
 
 
 def render(
-    project: Project, edits: Sequence[Edit] = (), frames: range | None = None, mode: Mode = "detail"
+    project: Project,
+    edits: Sequence[Edit] = (),
+    frames: range | None = None,
+    mode: Mode = "detail",
+    device: Device = "auto",
 ) -> Iterator[np.ndarray]:
     """The edited frames, h w 3, in the source's integer type (uint8 where the source is gone); h w 4 with transparency.
 
     frames: the source's, from 0, that are shown; all by default. `list_shots` says how many frames come out, of what
     size and when. Edits and frames are checked, and files read, before the first frame is asked for: UserError.
-    `detail` needs the source, `synthesis` does not.
+    `detail` needs the source, `synthesis` does not. device: "auto" draws on the GPU if there is one.
     """
-    return render_shots(project, edits, list_shots(project, edits, frames).shots, mode)
+    return render_shots(project, edits, list_shots(project, edits, frames).shots, mode, device)
 
 
 def render_shots(
-    project: Project, edits: Sequence[Edit], shots: Iterable[Shot], mode: Mode = "detail"
+    project: Project, edits: Sequence[Edit], shots: Iterable[Shot], mode: Mode = "detail", device: Device = "auto"
 ) -> Iterator[np.ndarray]:
     """As `render`, for any shots: each frame in its shot's own size.
 
@@ -50,16 +55,16 @@ def render_shots(
     """
     unshadowed = unshadowed_layers(project, edits)
     scene = Scene(without_shadows(project, unshadowed), edits)
-    renderer = make_renderer(scene)
+    renderer = make_renderer(scene, project.source_bit_depth, device)
     footage = _Footage(project, mode)
-    details = DetailMaps(project, unshadowed) if mode == "detail" else None
+    details = DetailMaps(project, unshadowed, device) if mode == "detail" else None
     draw = partial(_render_shot, project, renderer, details, project.source_bit_depth)
     mark = unseen_marker(project, edits)
 
     def work(shot: Shot, pictures: dict[int, np.ndarray]) -> np.ndarray:
         return mark(shot, draw(shot, pictures))
 
-    return _in_parallel(work, ((shot, footage.read(shot)) for shot in shots))
+    return _in_parallel(work, _read_ahead((shot, footage.read(shot)) for shot in shots))
 
 
 class _Footage:
@@ -96,6 +101,10 @@ class _Footage:
 NEAR_FRAMES = 8
 """A picture this little ahead is reached by reading on, others by going to it."""
 KEPT_PICTURES = 10
+READ_AHEAD = 3
+"""Shots whose pictures are read before they are drawn."""
+MOST_WORKERS = 16
+"""Frames drawn at once, whatever the cores: each needs its own memory."""
 
 
 def frames_of(shot: Shot) -> tuple[int, ...]:
@@ -129,9 +138,18 @@ def _render_shot(
     return renderer(shot, Inputs(None, alphas, bit_depth, carried))
 
 
+def _read_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The items in their order; the next few are made by a thread of their own meanwhile."""
+    with ThreadPoolExecutor(1) as reader:
+        ahead = deque(reader.submit(next, items, None) for _ in range(READ_AHEAD))
+        while (item := ahead.popleft().result()) is not None:
+            ahead.append(reader.submit(next, items, None))
+            yield item
+
+
 def _in_parallel(work: Callable[..., np.ndarray], inputs: Iterable[tuple[object, ...]]) -> Iterator[np.ndarray]:
     """work(...) for the inputs in turn, in their order: a few at a time on all cores, however long the inputs are."""
-    workers = os.cpu_count() or 1
+    workers = min(os.cpu_count() or 1, MOST_WORKERS)
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[np.ndarray]] = deque()
         for arguments in inputs:

@@ -5,5 +5,8 @@ definition.py   the meaning, in plain PyTorch; renders any shot on any device
 packing.py      a shot's arrays laid end to end, for compiled loops
 sampling.py     the definition at one point, compiled by Numba
 cpu.py          any shot on the CPU, row by row, only what edits make necessary
+kernel.py       a frame in one Triton kernel
+cuda.py         any shot on a GPU, where maps and textures stay
+choice.py       picks a back end
 detail.py       what the layers cannot explain of the source's pictures, for shots that are no ordinary frames
 """

@@ -10,7 +10,7 @@ from jaxtyping import Float32, UInt16
 from layerloom import media
 from layerloom.mattes import composite
 from layerloom.project import Project
-from layerloom.rendering.choice import Renderer, make_renderer
+from layerloom.rendering.choice import Device, Renderer, make_renderer
 from layerloom.rendering.scene import DETAIL_MARGIN, Inputs, Scene
 from layerloom.shadows import shadow_share
 from layerloom.staging import still_shot
@@ -25,8 +25,9 @@ Detail = Float32[np.ndarray, "wide_h wide_w 4"]
 class DetailMaps:
     """Details as `Inputs` holds them, kept for the frames asked for last. Threads may share it."""
 
-    def __init__(self, project: Project, unshadowed: Collection[int] = ()) -> None:
+    def __init__(self, project: Project, unshadowed: Collection[int] = (), device: Device = "auto") -> None:
         self._project, self._unshadowed = project, unshadowed
+        self._device: Device = device
         self._recent: dict[tuple[int, bool], list[Detail]] = {}
         self.changes_light = bool(unshadowed)
 
@@ -46,7 +47,7 @@ class DetailMaps:
 
     @cached_property
     def _unedited(self) -> Renderer:
-        return make_renderer(Scene(self._project, ()))
+        return make_renderer(Scene(self._project, ()), 16, self._device)
 
     def _make(
         self, frame: int, picture: np.ndarray, own_alphas: UInt16[np.ndarray, "objects h w"], apart: bool
