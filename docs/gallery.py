@@ -371,6 +371,61 @@ SECTIONS: dict[str, list[Item]] = {
             video("plate.mp4", "studio.mp4"),
         ),
     ],
+    "Cameras and time": [
+        Item(
+            "camera",
+            "A new camera",
+            "Held as in frame 12, then moved and zoomed in the course of the shot; beyond the source's frames the"
+            " background's texture goes on.",
+            [f"{RENDER} camera.mp4 --camera lock:12 --camera pan:-30,0 --camera zoom:1.3"],
+            video("camera.mp4"),
+        ),
+        Item(
+            "stabilize",
+            "A camera held still, and a wider frame",
+            "The source above; the background held as in its middle frame, magenta where no frame saw it; the same in a"
+            " wider frame, where the rest is guessed.",
+            [
+                f"{RENDER} still.mp4 --stabilize background --unseen '#ff00ff'",
+                f"{RENDER} wide.mp4 --stabilize background --extend 30,16,30,16",
+            ],
+            video("clip.mkv", "still.mp4", "wide.mp4"),
+        ),
+        Item(
+            "slow",
+            "Slow motion",
+            "Frames 10 and 11 of the source, first and last, and three made in between.",
+            [f"{RENDER} slow.mp4 --speed 0.25 --frames 10:12"],
+            lambda work: row(frames_of(work / "slow.mp4")[:5]),
+        ),
+        Item(
+            "freeze",
+            "A frozen object, and one that runs backwards",
+            "The object of frame 12 stays at its place in the scene while the camera goes on; below it runs backwards.",
+            [
+                f"{RENDER} frozen.mp4 --freeze object@12 --unshadow object",
+                f"{RENDER} backwards.mp4 --reverse object --unshadow object",
+            ],
+            video("frozen.mp4", "backwards.mp4"),
+        ),
+        Item(
+            "move",
+            "Objects moved and duplicated",
+            "Moved up and to the right, smaller and turned, without the shadow it left; and a second one behind it.",
+            [
+                f"{RENDER} moved.mp4 --move object:60,-30,0.7,20 --unshadow object",
+                f"{RENDER} two.mp4 --duplicate object:70,-20,0.8",
+            ],
+            video("moved.mp4", "two.mp4"),
+        ),
+        Item(
+            "unshadow",
+            "A removed object with its shadow",
+            "Above the object alone is hidden, below its shadow is gone, too.",
+            [f"{RENDER} bare.mp4 --hide object", f"{RENDER} clear.mp4 --hide object --unshadow object"],
+            video("bare.mp4", "clear.mp4"),
+        ),
+    ],
     "Hand-over to other programs": [
         Item(
             "composite",
