@@ -193,6 +193,14 @@ def test_a_moved_object_stands_where_it_was_put(project: Project, clip: Syntheti
     assert np.abs(np.stack(ways) - ways[0]).max() < 0.1
 
 
+def test_painting_on_the_frame_goes_only_where_all_layers_lie_as_in_it(project: Project) -> None:
+    turned = list_shots(project, [camera(Keyframe(0, rotation=5.0))]).shots[3]
+    assert turned.source_number == 3
+    np.testing.assert_array_equal(turned.to_source, turned.instances[0].to_source)
+    for edit in (MoveEdit("object", 9.0), FreezeEdit("object", 1), SpeedEdit(0.5)):
+        assert list_shots(project, [edit]).shots[3].source_number is None
+
+
 def test_scaling_and_turning_are_about_the_objects_middle(project: Project, clip: SyntheticClip) -> None:
     middle = np.array(clip.textures[0].shape[1::-1]) / 2
     for frame, shot in enumerate(list_shots(project, [MoveEdit("object", scale=2.0, rotation_degrees=30.0)]).shots):

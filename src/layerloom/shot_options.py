@@ -7,6 +7,7 @@ from typing import Annotated
 
 from tyro.conf import UseAppendAction, arg
 
+from layerloom.canvas_options import read_frame
 from layerloom.conventions import Size
 from layerloom.edits import camera_from_json
 from layerloom.errors import UserError
@@ -84,8 +85,10 @@ def _placing(text: str, option: str) -> tuple[str, float, float, float, float]:
 
 
 def _freeze(text: str) -> FreezeEdit:
-    layer, _, frame = text.rpartition("@")
-    return FreezeEdit(layer, _frame(frame, "--freeze LAYER@FRAME"))
+    layer, found, frame = text.rpartition("@")
+    if not found:
+        raise UserError(f"'{text}': the form is --freeze LAYER@FRAME")
+    return FreezeEdit(layer, read_frame(frame))
 
 
 def _stabilize(text: str) -> StabilizeEdit:
@@ -96,7 +99,7 @@ def _stabilize(text: str) -> StabilizeEdit:
 def _camera(text: str, frames: range) -> CameraEdit:
     kind, _, value = text.partition(":")
     if kind == "lock":
-        return CameraEdit(lock=_frame(value, "--camera lock:FRAME"))
+        return CameraEdit(lock=read_frame(value))
     if kind == "pan":
         right, down = _numbers(value, "--camera pan:RIGHT,DOWN", (2,))
         return _in_the_course(frames, Keyframe(frames[-1], right, down))
@@ -123,12 +126,6 @@ def _extend(text: str, size: Size) -> ExtendEdit:
     if any(number != int(number) for number in given):
         raise UserError(f"--extend {text}: pixels are whole numbers")
     return ExtendEdit(*(int(number) for number in given))
-
-
-def _frame(text: str, form: str) -> int:
-    if not text.isdecimal():
-        raise UserError(f"'{text}': the form is {form}, and frames are whole numbers counted from 0")
-    return int(text)
 
 
 def _numbers(text: str, form: str, counts: Sequence[int]) -> list[float]:

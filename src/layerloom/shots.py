@@ -112,15 +112,15 @@ class _Stage:
             copies = [copy for copy in self._duplicates if copy.layer == name]
             for placing in (_together(moves) if moves else None, *copies):
                 instances.append(Instance(layer, moment, self._to_source(layer, moment, camera, placing)))
-        return Shot(self.size, tuple(instances), *self._picture(time, camera))
+        return Shot(self.size, tuple(instances), *self._picture(instances))
 
-    def _picture(self, time: float, camera: Homography) -> tuple[int | None, Homography]:
-        """The source's frame at a time, if it has one, and where the output sees it."""
-        if time != int(time):
+    def _picture(self, instances: Sequence[Instance]) -> tuple[int | None, Homography]:
+        """The source's frame that all instances show in one view, if they do, and that view."""
+        first = instances[0]
+        alike = all(item.time == first.time and np.array_equal(item.to_source, first.to_source) for item in instances)
+        if not alike or first.time != int(first.time):
             return None, np.eye(3)
-        return self._project.source.first_frame + int(time), self._snapped(
-            np.linalg.inv(self._view(self._background, time)) @ camera
-        )
+        return self._project.source.first_frame + int(first.time), first.to_source
 
     def _to_source(self, layer: int, moment: float, camera: Homography, placing: MoveEdit | None) -> Homography:
         own = self._view(self._background, moment)
