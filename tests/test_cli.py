@@ -571,6 +571,29 @@ def check_every_edit(run: Run, loom: Path, source: Path, folder: Path) -> None:
     assert np.array_equal(np.stack(list(media.read_frames(folder / "all"))), original)
 
 
+def test_shots_have_their_own_size_number_and_times(
+    run: Run, clip: SyntheticClip, footage: Path, tmp_path: Path
+) -> None:
+    project = make_truth_project(tmp_path, clip, source=footage / "clip.mp4")
+    wide = ("render", project.path, "--camera", "lock:0", "--extend", "2", "--frames", "0:3")
+    outcome = run(*wide, "--out", tmp_path / "wide.mp4")
+    assert outcome.code == 0, outcome.err
+    found = media.probe(tmp_path / "wide.mp4")
+    assert (found.size, found.frames, found.fps, found.has_audio) == ((2 * SIZE[0], 2 * SIZE[1]), 3, FPS, True)
+    assert "of what is shown, in 3 of 3 frames" in outcome.err and "guessed from around it" in outcome.err
+
+    outcome = run("render", project.path, "--out", tmp_path / "slow.mp4", "--speed", "0.5", "--frames", "1:4", "--json")
+    assert outcome.code == 0 and outcome.objects[-1]["frames"] == 6
+    assert {"event": "note", "text": "the sound is left out, as the speed changes"} in outcome.objects
+    found = media.probe(tmp_path / "slow.mp4")
+    assert (found.size, found.frames, found.fps, found.has_audio) == (SIZE, 6, FPS, False)
+
+    assert_refused(run(*wide, "--out", tmp_path / "clear.mp4", "--unseen", "transparent"), "holds no alpha")
+    assert_refused(run(*wide, "--out", tmp_path / "narrow.mp4", "--move", "cat:1,2"), "no layer 'cat'")
+    assert_refused(run(*wide, "--out", tmp_path / "narrow.mp4", "--move", "object"), "LAYER:RIGHT,DOWN")
+    assert not (tmp_path / "clear.mp4").exists()
+
+
 def check_evaluation(run: Run, loom: Path, folder: Path) -> None:
     outcome = run("evaluate", loom, "--json", folder / "figures.json", "--report", folder / "report.html")
     assert outcome.code == 0, outcome.err
