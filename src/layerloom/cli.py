@@ -185,10 +185,10 @@ def render(
     with Console(json) as console:
         if shots.speed != 1 and _sound(opened, numbers):
             console.note("the sound is left out, as the speed changes")
-        _tell_unseen(opened, chosen, shots, console)
         drawn_on = choose_device(device)
         pictures = render_frames(opened, chosen, numbers, mode, drawn_on)
         _write(shots, opened.source.fps, out, codec, pictures, sound, console)
+        _tell_unseen(opened, chosen, shots, console)
         count = len(shots.shots)
         console.result(
             f"{out}: {count} frames, drawn on the {'GPU' if drawn_on == 'cuda' else 'CPU'}",
