@@ -58,7 +58,8 @@ def render_shots(
     renderer = make_renderer(scene, project.source_bit_depth, device)
     footage = _Footage(project, mode)
     details = DetailMaps(project, unshadowed, device) if mode == "detail" else None
-    draw = partial(_render_shot, project, renderer, details, project.source_bit_depth)
+    objects = [layer for layer in scene.hidden if project.layers[layer].kind == "object"]
+    draw = partial(_render_shot, project, renderer, details, objects, project.source_bit_depth)
     mark = unseen_marker(project, edits)
 
     def work(shot: Shot, pictures: dict[int, np.ndarray]) -> np.ndarray:
@@ -116,6 +117,7 @@ def _render_shot(
     project: Project,
     renderer: Renderer,
     details: DetailMaps | None,
+    hidden: Sequence[int],
     bit_depth: int,
     shot: Shot,
     pictures: dict[int, np.ndarray],
@@ -128,7 +130,11 @@ def _render_shot(
     if details is None:
         return renderer(shot, Inputs(None, alphas, bit_depth))
     if is_still(project, shot) and not details.changes_light:
-        return renderer(shot, Inputs(pictures[frames_of(shot)[0]], alphas, bit_depth))
+        (frame,) = frames_of(shot)
+        picture = pictures[frame]
+        if hidden:
+            picture = details.cleared(frame, picture, alphas(frame), hidden)
+        return renderer(shot, Inputs(picture, alphas, bit_depth))
     apart = not shows_a_picture(shot, len(project.layers))
     carried = {
         (layer, frame): detail

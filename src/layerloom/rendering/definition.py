@@ -21,7 +21,7 @@ and an ordinary frame would come out as above. Between two frames both give thei
 in each. Beyond the picture e fades out.
 
 Filtering: J, the map's derivative at the pixel, stretches it to an ellipse of texels. Up to eight probes are spread
-along the long axis so that each covers at most about 1.5 texels or the short axis; where a probe covers more, it is
+along the long axis so that each covers at most about 1.75 texels or the short axis; where a probe covers more, it is
 taken from smaller copies of the canvas, blended between two of them.
 """
 
@@ -39,8 +39,9 @@ from layerloom.project import Project
 from layerloom.rendering.scene import DETAIL_MARGIN, Inputs, Pyramid, Scene, Stage
 from layerloom.staging import Homography, Instance, Shot, neighbours
 
-FINEST_TEXELS_PER_PIXEL = 1.5
-"""A pixel may cover this many texels before smaller copies are looked up. Textures were solved by bilinear look-up."""
+FINEST_TEXELS_PER_PIXEL = 1.75
+"""A pixel may cover this many texels before smaller copies are looked up. Textures were solved by bilinear look-up,
+at up to two texels per pixel where the layer is seen largest."""
 MOST_PROBES = 8
 
 Positions = Float[Tensor, "h w 2"]

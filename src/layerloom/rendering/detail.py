@@ -19,6 +19,10 @@ KEPT_FRAMES = 4
 OUTLINE_TRAINING_PIXELS = 1.5
 """How far mattes may be off at outlines: what is unexplained so close to one may belong to the other layer."""
 
+NEAR_HIDDEN = 1 / 300
+"""Half of how far around a hidden layer the picture is cleared, in long edges."""
+FAINTEST = 65535 // 50
+
 Detail = Float32[np.ndarray, "wide_h wide_w 4"]
 
 
@@ -45,6 +49,21 @@ class DetailMaps:
             self._recent.pop(old, None)
         return found
 
+    def cleared(
+        self, frame: int, picture: np.ndarray, own_alphas: UInt16[np.ndarray, "objects h w"], hidden: Collection[int]
+    ) -> np.ndarray:
+        """The source's picture as the layers explain it close to the hidden ones, as it is elsewhere.
+
+        Motion blur and haze outside an outline belong to no layer: with theirs gone, they would go on drawing it.
+        """
+        size = self._project.source.size
+        near = np.max([_near(cv2.resize(own_alphas[layer], size)) for layer in hidden], 0)
+        inputs = Inputs(None, lambda _: own_alphas, 16)
+        explained = media.to_float(self._unedited(still_shot(self._project, frame), inputs))
+        shown = media.to_float(picture)
+        mixed = media.quantise(shown + near[..., None] * (explained - shown), 8 * picture.itemsize)
+        return np.where(near[..., None] > 0, mixed, picture)
+
     @cached_property
     def _unedited(self) -> Renderer:
         return make_renderer(Scene(self._project, ()), 16, self._device)
@@ -65,6 +84,14 @@ class DetailMaps:
             # What the light could not explain of a shadow goes with the shadow.
             shares[-1] = shares[-1] * (1 - cv2.resize(shadow_share(self._project, self._unshadowed, frame), size))
         return [_with_margin(unexplained, share) for share in shares]
+
+
+def _near(own: UInt16[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+    """1 where a layer is and around it, falling softly to 0."""
+    radius = max(2, round(NEAR_HIDDEN * max(own.shape)))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (4 * radius + 1, 4 * radius + 1))
+    grown = cv2.dilate((own > FAINTEST).astype(np.float32), kernel)
+    return cv2.blur(grown, (2 * radius + 1, 2 * radius + 1))
 
 
 def _away_from_outlines(share: Float32[np.ndarray, "h w"], radius: float) -> Float32[np.ndarray, "h w"]:

@@ -16,7 +16,7 @@ from torch import Tensor
 LAUNCH = {"BLOCK": 128, "num_warps": 4}
 TILE_COLUMNS = tl.constexpr(32)
 
-FINEST = tl.constexpr(1.5)
+FINEST = tl.constexpr(1.75)
 MOST_PROBES = tl.constexpr(8.0)
 DETAIL_OFFSET = tl.constexpr(15.5)
 """Numbers of the definition; the last is DETAIL_MARGIN less half a pixel."""

@@ -10,7 +10,7 @@ from numba import njit
 
 from layerloom.rendering.scene import DETAIL_MARGIN
 
-FINEST = np.float32(1.5)
+FINEST = np.float32(1.75)
 """`FINEST_TEXELS_PER_PIXEL` of the definition."""
 MOST_PROBES = np.float32(8)
 DETAIL_OFFSET = np.float32(DETAIL_MARGIN - 0.5)
