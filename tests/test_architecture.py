@@ -20,13 +20,13 @@ prepare.raft prepare.flow prepare.links prepare.masks prepare.outlines prepare.c
 prepare.discover prepare.motion prepare
 kernels.reference kernels.cpu kernels.hashgrid kernels.mlp kernels.tiles kernels.mapping kernels.objective
 kernels.consistency kernels.adam kernels.splat kernels.dispatch kernels
-model.encoding model.canvas model.layers model
+model.encoding model.canvas model.layers model.storage model
 train.config train.sampling train.losses train.optimiser train.fused train.trainer train
 layer_files project bake pipeline
 canvas_edits shot_edits edits staging cameras timing coverage shadows shots
 mattes trackers documents blending films placing patches
 rendering.scene rendering.definition rendering.packing rendering.sampling rendering.cpu rendering.kernel
-rendering.cuda rendering.choice rendering.detail rendering render
+rendering.cuda rendering.choice rendering.detail rendering render neural_render
 scripts layer_videos export
 tracks measures evaluate truth report
 demo console canvas_options shot_options cli
@@ -34,7 +34,7 @@ demo console canvas_options shot_options cli
 READING_ORDER = ORDER_ON_THE_PAGE.split()
 """A module imports only modules that come before it."""
 
-LEARNING_HALF = ("prepare", "kernels", "model", "train", "bake", "pipeline")
+LEARNING_HALF = ("prepare", "kernels", "model", "train", "bake", "pipeline", "neural_render")
 EDITING_HALF = (
     *("gaps", "layer_files", "project"),
     *("canvas_edits", "shot_edits", "edits", "staging", "cameras", "timing", "coverage", "shadows", "shots"),

@@ -439,8 +439,8 @@ FLAGS = {
     "decompose": "--out --masks --quality --long-edge --frames --flow --flow-weights --device --seed --resume --json",
     "info": "--json",
     "render": "--out --texture --overlay --paint --place --text --edits --hide --background --move --duplicate"
-    " --unshadow --freeze --reverse --speed --stabilize --camera --extend --crop --unseen --mode --device --frames"
-    " --codec --json",
+    " --unshadow --freeze --reverse --speed --scale --stabilize --camera --extend --crop --unseen --mode --from"
+    " --device --frames --codec --json",
     "export": "--to --only --frames --json",
     "evaluate": "--masks --tracks --json --report",
 }

@@ -14,6 +14,7 @@ from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -27,7 +28,8 @@ from layerloom.project import Project
 from layerloom.render import READ_AHEAD, Mode, frames_of, render, render_shots
 from layerloom.rendering import definition
 from layerloom.rendering.detail import DetailMaps
-from layerloom.rendering.scene import Inputs, Scene
+from layerloom.rendering.packing import pack_images
+from layerloom.rendering.scene import Inputs, Pyramid, Scene
 from layerloom.staging import Instance, Shot, is_still, shows_a_picture, still_shot
 from layerloom.synthetic import SyntheticClip, make_clip
 
@@ -210,3 +212,33 @@ def test_a_frame_between_two_shows_the_truth_between_them(tmp_path: Path) -> Non
     still, between = (media.to_float(picture) for picture in render_shots(project, [], shots))
     assert np.square(between - middle).mean() < 0.02 * np.square(still - middle).mean()
     assert -10 * np.log10(np.square(between - middle).mean()) > 35
+
+
+def test_a_shrinking_texture_does_not_shimmer(project: Project) -> None:
+    """The finest checkerboard goes to grey, also where it shrinks one way alone; a texture stays near the truth."""
+    from layerloom.rendering.sampling import ellipse, filtered
+
+    rng = np.random.default_rng(0)
+    checkers = np.repeat((np.indices((256, 256)).sum(0) % 2)[..., None], 4, 2).astype(np.float32)
+    noise = cv2.resize(rng.random((64, 64, 4), np.float32), (256, 256), interpolation=cv2.INTER_CUBIC)
+    shrinking = {"evenly": np.diag([4.0, 4.0]), "one way": np.diag([5.0, 1.0])}
+    turned = np.array([[0.8, -0.6], [0.6, 0.8]])
+    shrinking["turned"] = turned @ np.diag([8.0, 3.0]) @ turned.T
+    for way, jacobian in shrinking.items():
+        pixels = np.stack(np.meshgrid(*[np.arange(-8, 8) + 0.37] * 2), -1).astype(np.float32)
+        uv = torch.from_numpy((pixels @ jacobian.T).astype(np.float32) + 128)
+        shape = torch.tensor(jacobian, dtype=torch.float32).expand(*uv.shape[:2], 2, 2)
+        for image, spread, least in ((checkers, 0.001 if way == "evenly" else 0.1, 0.0), (noise, np.inf, 26.0)):
+            pyramid = Pyramid(image, 0, 0, (False,) * 4)
+            shown = definition.filtered(pyramid, uv, shape).numpy()
+            packed = pack_images([pyramid])
+            covered = ellipse(*jacobian.astype(np.float32).ravel())
+            point = filtered(packed.images[0], packed.levels, packed.texels, *uv[3, 5].numpy(), covered)
+            np.testing.assert_allclose(point, shown[3, 5], atol=1e-4)
+            finer = (np.arange(16) + 0.5) / 16 - 0.5
+            around = np.stack(np.meshgrid(finer, finer), -1).reshape(-1, 1, 1, 2) @ jacobian.T
+            samples = (uv.numpy() + around - 0.5).astype(np.float32).reshape(-1, 16, 2)
+            looked_up = cv2.remap(image, samples[..., 0], samples[..., 1], cv2.INTER_LINEAR)
+            truth = looked_up.reshape(256, 16, 16, 4).mean(0)
+            assert np.abs(shown - 0.5).max() < spread
+            assert -10 * np.log10(np.square(shown - truth).mean()) > least

@@ -15,6 +15,7 @@ from layerloom.shot_edits import (
     Keyframe,
     MoveEdit,
     ReverseEdit,
+    ScaleEdit,
     SpeedEdit,
     StabilizeEdit,
     UnseenEdit,
@@ -39,8 +40,9 @@ def test_options_say_what_they_mean() -> None:
         FreezeEdit("dog", 12),
         ReverseEdit("dog"),
     ]
-    assert edits(speed=0.5, stabilize="background", crop=True) == [
+    assert edits(speed=0.5, scale=2.0, stabilize="background", crop=True) == [
         SpeedEdit(0.5),
+        ScaleEdit(2.0),
         StabilizeEdit("background"),
         CropEdit(),
     ]

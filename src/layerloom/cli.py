@@ -149,6 +149,7 @@ def render(
     hide: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="LAYER")] = (),
     background: Annotated[str | None, arg(metavar="FILE|#rrggbb", help_behavior_hint="")] = None,
     mode: Literal["detail", "synthesis"] = "detail",
+    drawn_from: Annotated[Literal["maps", "networks"], arg(name="from")] = "maps",
     device: Device = "auto",
     frames: Frames = None,
     codec: Annotated[str | None, arg(metavar="CODEC", help_behavior_hint="")] = None,
@@ -163,6 +164,7 @@ def render(
         hide: A layer to leave out; what is behind it shows.
         background: A picture or a colour in place of the background.
         mode: detail changes the source's own frames where there are edits; synthesis shows the layers alone.
+        drawn_from: networks evaluates what was learned at every pixel instead of the baked maps, as in synthesis.
         device: Where to draw. Default: on the GPU if there is one.
         codec: h264, hevc, prores, prores4444, vp9 or ffv1. Default: h264, for .webm vp9.
         json: One JSON object a line instead of progress bars.
@@ -186,7 +188,12 @@ def render(
         if shots.speed != 1 and _sound(opened, numbers):
             console.note("the sound is left out, as the speed changes")
         drawn_on = choose_device(device)
-        pictures = render_frames(opened, chosen, numbers, mode, drawn_on)
+        if drawn_from == "networks":
+            from layerloom.neural_render import render_networks
+
+            pictures = render_networks(opened, chosen, shots.shots, drawn_on)
+        else:
+            pictures = render_frames(opened, chosen, numbers, mode, drawn_on)
         _write(shots, opened.source.fps, out, codec, pictures, sound, console)
         _tell_unseen(opened, chosen, shots, console)
         count = len(shots.shots)

@@ -22,6 +22,7 @@ from layerloom.clip import Clip, SourceReference
 from layerloom.conventions import Size, fit_long_edge
 from layerloom.errors import UserError
 from layerloom.kernels.dispatch import kernel_report
+from layerloom.model.storage import field_to_arrays
 from layerloom.prepare.complete import complete_masks
 from layerloom.prepare.discover import discover_masks
 from layerloom.prepare.flow import FIELD_LONG_EDGE, compute_flow
@@ -146,13 +147,12 @@ def decompose(
         raise
     baked = time.perf_counter()
     on_report(Report("store", 0.0))
-    weights = {name: value.cpu().numpy() for name, value in trainer.field.state_dict().items()}
     project = Project.create(
         out,
         clip.source,
         clip.size,
         layers,
-        weights,
+        field_to_arrays(trainer.field),
         settings={"quality": quality, "device": device.type, **asdict(settings)},
         provenance={**_provenance(device), **(provenance or {})},
         figures={

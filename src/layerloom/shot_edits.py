@@ -70,6 +70,16 @@ class SpeedEdit:
 
 
 @dataclass(frozen=True)
+class ScaleEdit:
+    """The output's frames are so many times as large each way."""
+
+    factor: float
+
+    def __post_init__(self) -> None:
+        _check("factor", self.factor, 0.05, 8)
+
+
+@dataclass(frozen=True)
 class StabilizeEdit:
     """The layer is held in the frame. Strength 1 locks it as in the middle frame; less takes its shake away alone.
 
@@ -149,7 +159,7 @@ class UnseenEdit:
 
 
 LayerShotEdit = MoveEdit | UnshadowEdit | FreezeEdit | ReverseEdit | StabilizeEdit
-ShotEdit = LayerShotEdit | SpeedEdit | CameraEdit | ExtendEdit | CropEdit | UnseenEdit
+ShotEdit = LayerShotEdit | SpeedEdit | ScaleEdit | CameraEdit | ExtendEdit | CropEdit | UnseenEdit
 
 
 def _check(name: str, value: int | float, least: int | float, greatest: int | float) -> None:

@@ -20,6 +20,7 @@ from layerloom.shot_edits import (
     Keyframe,
     MoveEdit,
     ReverseEdit,
+    ScaleEdit,
     ShotEdit,
     SpeedEdit,
     StabilizeEdit,
@@ -41,6 +42,7 @@ class ShotOptions:
         freeze: Hold a layer as it is in a frame.
         reverse: Run a layer backwards.
         speed: 0.5 for slow motion with frames made in between, 2 for double speed. Sound is left out.
+        scale: Make frames so many times as large, such as 2 or 0.5.
         stabilize: Hold a layer, such as background, still in the frame; a strength below 1 takes only shake away.
         camera: A new camera path: keyframes (JSON), the view of a frame held still, a move or a zoom in the course of
             the shot.
@@ -55,6 +57,7 @@ class ShotOptions:
     freeze: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="LAYER@FRAME")] = ()
     reverse: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="LAYER")] = ()
     speed: Annotated[float | None, arg(metavar="FACTOR", help_behavior_hint="")] = None
+    scale: Annotated[float | None, arg(metavar="FACTOR", help_behavior_hint="")] = None
     stabilize: Annotated[str | None, arg(metavar="LAYER[:STRENGTH]", help_behavior_hint="")] = None
     camera: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="FILE|lock:FRAME|pan:RIGHT,DOWN|zoom:FACTOR")] = ()
     extend: Annotated[str | None, arg(metavar="LEFT,TOP,RIGHT,BOTTOM|FACTOR", help_behavior_hint="")] = None
@@ -69,6 +72,7 @@ class ShotOptions:
         yield from (_freeze(text) for text in self.freeze)
         yield from (ReverseEdit(layer) for layer in self.reverse)
         yield from [] if self.speed is None else [SpeedEdit(self.speed)]
+        yield from [] if self.scale is None else [ScaleEdit(self.scale)]
         yield from [] if self.stabilize is None else [_stabilize(self.stabilize)]
         yield from (_camera(text, frames) for text in self.camera)
         yield from [] if self.extend is None else [_extend(self.extend, size)]

@@ -32,11 +32,12 @@ from layerloom.shot_edits import (
     FreezeEdit,
     MoveEdit,
     ReverseEdit,
+    ScaleEdit,
     ShotEdit,
     StabilizeEdit,
     UnshadowEdit,
 )
-from layerloom.staging import Instance, Shot, still_shot
+from layerloom.staging import Instance, Shot, at_scale, still_shot
 from layerloom.timing import layer_times, output_times, output_timestamps, speed_of
 
 GREATEST_CROP_ZOOM = 4.0
@@ -79,7 +80,9 @@ def list_shots(project: Project, edits: Sequence[Edit], frames: range | None = N
                 " move the camera less, stabilize with less strength, or extend less"
             )
         shots = tuple(stage.shot(time, zoom) for time in times)
-    return ShotList(stage.size, shots, timestamps, speed)
+    scale = (_chosen(edits, ScaleEdit) or [ScaleEdit(1.0)])[-1].factor
+    shots = tuple(at_scale(shot, scale) for shot in shots)
+    return ShotList(shots[0].size, shots, timestamps, speed)
 
 
 class _Stage:

@@ -6,7 +6,7 @@ widen the frame, retime, freeze, move or repeat layers.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -82,3 +82,14 @@ def neighbours(time: float) -> tuple[int, int, float]:
     """
     first = math.floor(time)
     return first, math.ceil(time), time - first
+
+
+def at_scale(shot: Shot, scale: float) -> Shot:
+    """The same view in a frame `scale` times as large, sides rounded."""
+    if scale == 1:
+        return shot
+    width, height = shot.size
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    smaller = np.diag([width / size[0], height / size[1], 1.0])
+    instances = tuple(replace(instance, to_source=instance.to_source @ smaller) for instance in shot.instances)
+    return replace(shot, size=size, instances=instances, to_source=shot.to_source @ smaller)

@@ -1,0 +1,96 @@
+"""Frames from the networks: a field comes back from its project as it was, and shows what the baked maps show."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from layerloom import media
+from layerloom.canvas_edits import OverlayEdit
+from layerloom.conventions import pixel_centres
+from layerloom.edits import BackgroundEdit, HideEdit
+from layerloom.errors import UserError
+from layerloom.model.layers import composite
+from layerloom.model.storage import field_from_arrays, field_to_arrays
+from layerloom.neural_render import render_networks
+from layerloom.pipeline import decompose, prepare
+from layerloom.project import Project
+from layerloom.render import render_shots
+from layerloom.shot_edits import UnshadowEdit
+from layerloom.staging import Instance, Shot, at_scale, still_shot
+from layerloom.synthetic import make_clip
+from layerloom.train.config import settings_for
+
+CPU = torch.device("cpu")
+SIZE, FRAMES = (96, 64), 6
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Learned for some seconds, which is enough for maps and networks to be compared."""
+    folder = tmp_path_factory.mktemp("learned")
+    truth = make_clip(SIZE, FRAMES, seed=2)
+    (folder / "masks" / "object").mkdir(parents=True)
+    (folder / "frames").mkdir()
+    for number, (frame, mask) in enumerate(zip(truth.frames, truth.masks[0], strict=True)):
+        media.write_image(folder / "frames" / f"{number:05d}.png", frame)
+        media.write_image(folder / "masks" / "object" / f"{number:05d}.png", mask)
+    settings = settings_for("draft", "cpu")
+    settings = type(settings)(steps=200, tiles=settings.tiles, field=settings.field)
+    clip = prepare(folder / "frames", masks=folder / "masks", device=CPU)
+    return decompose(clip, folder / "clip.loom", device=CPU, settings=settings)
+
+
+def psnr(first: np.ndarray, second: np.ndarray) -> float:
+    error = media.to_float(first) - media.to_float(second)
+    return float(-10 * np.log10(np.square(error).mean() + 1e-12))
+
+
+def test_a_field_is_restored_as_it_was(project: Project) -> None:
+    field = field_from_arrays(project.weights(), project.training_size, project.settings["field"], CPU)
+    again = field_from_arrays(field_to_arrays(field), field.size, project.settings["field"], CPU)
+    xy = torch.rand(2, 50, 2) * torch.tensor(SIZE)
+    frame = torch.tensor([1, 4])
+    first, second = field(xy, frame, False), again(xy, frame, False)
+    for name in ("uv", "texture", "lighting", "alpha"):
+        assert torch.equal(getattr(first, name), getattr(second, name))
+    (picture,) = render_networks(project, [], [still_shot(project, 4)], "cpu")
+    centres = torch.from_numpy(pixel_centres(SIZE)).view(1, -1, 2)
+    explained = composite(field(centres, frame[1:], False)).view(SIZE[1], SIZE[0], 3)
+    assert np.abs(media.to_float(picture) - explained.numpy().clip(0, 1)).max() <= 0.51 / 255
+
+
+def test_networks_show_what_maps_show(project: Project, tmp_path: Path) -> None:
+    """At other sizes and between frames, under edits; but for the detail that was solved into the baked texture."""
+    layer = project.layers[0]
+    image = np.zeros((layer.canvas[1], layer.canvas[0], 4), np.uint8)
+    image[image.shape[0] // 3 : image.shape[0] // 2] = (250, 240, 30, 255)
+    media.write_image(tmp_path / "overlay.png", image)
+    overlay = OverlayEdit(layer.name, tmp_path / "overlay.png")
+    still = still_shot(project, 2)
+    between = Shot(SIZE, tuple(Instance(layer, 2.5) for layer in range(2)))
+    shots = [still, between, at_scale(still, 3.0), at_scale(between, 0.4)]
+    for edits in ([], [overlay], [HideEdit(layer.name)], [overlay, BackgroundEdit("#204060")]):
+        maps = render_shots(project, edits, shots, "synthesis")
+        for shot, from_maps, from_networks in zip(
+            shots, maps, render_networks(project, edits, shots, "cpu"), strict=True
+        ):
+            assert from_networks.shape == (shot.size[1], shot.size[0], 3)
+            assert psnr(from_networks, from_maps) > 25
+    with_overlay, without = (next(render_networks(project, edits, [still], "cpu")) for edits in ([overlay], []))
+    from_maps, plain = (next(render_shots(project, edits, [still], "synthesis")) for edits in ([overlay], []))
+    changed = np.abs(from_maps.astype(int) - plain).max(-1) > 40
+    assert changed.sum() > 100
+    assert psnr(with_overlay[changed], from_maps[changed]) > 33
+    assert (with_overlay[changed] != without[changed]).any(-1).mean() > 0.95
+
+
+def test_what_networks_cannot_do_is_said(project: Project, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="unshadow: shadows are taken off baked light"):
+        render_networks(project, [UnshadowEdit("object")], [still_shot(project, 0)], "cpu")
+    arrays = project.weights()
+    with pytest.raises(UserError, match="networks are damaged"):
+        field_from_arrays({**arrays, "alpha_start": arrays["alpha_start"][:-9]}, SIZE, project.settings["field"], CPU)
+    with pytest.raises(UserError, match="no networks that can be evaluated"):
+        field_from_arrays({"texture.table": np.zeros(3)}, SIZE, project.settings["field"], CPU)
