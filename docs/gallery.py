@@ -383,8 +383,8 @@ SECTIONS: dict[str, list[Item]] = {
         Item(
             "stabilize",
             "A camera held still, and a wider frame",
-            "The source above; the background held as in its middle frame, the border filled from other frames; the same"
-            " in a wider frame, magenta where no frame saw it.",
+            "The source above; the background held as in its middle frame, the border filled from other frames; the"
+            " same in a wider frame, magenta where no frame saw it.",
             [
                 f"{RENDER} still.mp4 --stabilize background",
                 f"{RENDER} wide.mp4 --stabilize background --extend 30,16,30,16 --unseen '#ff00ff'",
