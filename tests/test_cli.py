@@ -621,7 +621,7 @@ cli.main()
 
 
 def test_an_interrupted_run_is_taken_up_again(footage: Path, tmp_path: Path) -> None:
-    steps = 80
+    steps = 300
     command = [sys.executable, "-c", INTERRUPTIBLE, str(steps), "decompose", str(footage / "clip.mp4")]
     command += ["--masks", str(footage / "masks"), "--out", str(tmp_path / "clip.loom"), "--device", "cpu", "--json"]
     first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
