@@ -65,7 +65,7 @@ class Layer:
     @cached_property
     def texture(self) -> Float32[np.ndarray, "H W 4"]:
         """Straight RGBA in [0, 1], exactly as `texture.png` holds it."""
-        texture = media.to_float(_read_image(self.folder / "texture.png"))
+        texture = media.to_float(media.read_image(_existing(self.folder / "texture.png")))
         if texture.shape != (self.canvas[1], self.canvas[0], 4):
             raise UserError(f"{self.folder / 'texture.png'}: damaged project: the texture is not RGBA of {self.canvas}")
         return texture
@@ -77,7 +77,7 @@ class Layer:
 
     def alpha(self, frame: int) -> Alpha:
         """Own coverage at training size, before occlusion by layers in front. Objects only."""
-        return np.ascontiguousarray(_read_image(self.folder / "alpha" / f"{frame:05d}.png")[..., 0])
+        return media.read_grey(_existing(self.folder / "alpha" / f"{frame:05d}.png"))
 
     @cached_property
     def uv_affine(self) -> Float64[np.ndarray, "t 2 3"]:
@@ -183,7 +183,7 @@ def _quantise_offset(
     return np.clip(levels, 0, 65535).astype(np.uint16), np.stack([low, step])
 
 
-def _read_image(path: Path) -> np.ndarray:
+def _existing(path: Path) -> Path:
     if not path.is_file():
         raise UserError(f"{path}: damaged project: the file is missing")
-    return media.read_image(path)
+    return path

@@ -24,15 +24,13 @@ from layerloom.errors import UserError
 from layerloom.model.layers import ALPHA_START_LOGIT
 from layerloom.model.storage import field_from_arrays
 from layerloom.project import Project, Window
-from layerloom.rendering.scene import Change, Pyramid, Scene
+from layerloom.rendering.scene import FINEST_TEXELS_PER_PIXEL, Change, Pyramid, Scene
 from layerloom.shadows import unshadowed_layers
 from layerloom.staging import Instance, Shot, at_scale, neighbours
 
 POINTS_AT_ONCE = {"cpu": 2**18, "cuda": 2**22}
 MOST_SAMPLES = 4
 """Samples a pixel, each way, where a frame is made small."""
-FINEST_TEXELS_PER_PIXEL = 1.5
-"""As in the definition."""
 SUPPORT_MARGIN_PIXELS = 4
 
 Points = Float[Tensor, "k 2"]

@@ -15,7 +15,7 @@ writing.py    check_output, open_writer
 """
 
 from layerloom.media.colour import Colour, usual_colour
-from layerloom.media.images import atomic_file, quantise, read_image, to_float, write_exr_parts, write_image
+from layerloom.media.images import atomic_file, quantise, read_grey, read_image, to_float, write_exr_parts, write_image
 from layerloom.media.reading import MediaInfo, check_several_frames, probe, read_frames
 from layerloom.media.writing import FrameWriter, check_output, open_writer
 
@@ -30,6 +30,7 @@ __all__ = [
     "probe",
     "quantise",
     "read_frames",
+    "read_grey",
     "read_image",
     "to_float",
     "usual_colour",

@@ -107,6 +107,15 @@ def read_image(
     return _to_rgb_order(pixels)
 
 
+def read_grey(path: Path) -> UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]:
+    """A grey image that this program wrote, at its depth. Raises UserError."""
+    data = np.fromfile(path, np.uint8)
+    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    if pixels is None or pixels.ndim != 2:
+        raise _unreadable(path)
+    return pixels
+
+
 def write_image(path: Path, image: Num[np.ndarray, "h w"] | Num[np.ndarray, "h w c"]) -> None:
     """Write grey (h w), RGB or straight RGBA by extension, atomically.
 
@@ -159,7 +168,7 @@ def _read_tiff_with_alpha(path: Path) -> UInt8[np.ndarray, "h w 4"]:
 def _to_rgb_order(pixels: Num[np.ndarray, "..."]) -> Num[np.ndarray, "h w c"]:
     """OpenCV's grey, grey + alpha, BGR or BGRA as RGB(A)."""
     if pixels.ndim == 2:
-        return np.repeat(pixels[..., None], 3, 2)
+        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)  # (several times as fast as NumPy's repeat)
     order = {1: [0, 0, 0], 2: [0, 0, 0, 1], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]
     return np.ascontiguousarray(pixels[..., order])
 

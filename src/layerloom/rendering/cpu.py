@@ -19,6 +19,7 @@ from layerloom.rendering.sampling import (
     ZERO,
     Array,
     Record,
+    Values,
     carried,
     cell,
     ellipse,
@@ -26,6 +27,7 @@ from layerloom.rendering.sampling import (
     is_inside,
     is_simple,
     look_up,
+    look_up_level,
     map_point,
     mix,
     move,
@@ -36,8 +38,8 @@ from layerloom.rendering.sampling import (
 from layerloom.rendering.scene import Inputs, Scene, Stage
 from layerloom.staging import Shot
 
-RUN_PIXELS = 16
-"""Spacing of the places at which it is looked up which pixels a patch may reach."""
+CELL_PIXELS = 16
+"""Side of the square cells for each of which it is found out whether a patch may reach it."""
 
 
 class CpuRenderer:
@@ -53,8 +55,11 @@ class CpuRenderer:
         stages = self._scene.stages(shot)
         patches, numbers = self._pack_changes(stages)
         maps = pack_maps(self._scene, shot, inputs)
-        output = np.empty((shot.size[1], shot.size[0], 3), f"uint{inputs.bit_depth}")
-        source = output[:0] if inputs.source is None else np.ascontiguousarray(inputs.source)
+        if inputs.source is None:
+            output = np.empty((shot.size[1], shot.size[0], 3), f"uint{inputs.bit_depth}")
+        else:
+            # Pixels that no edit acts on stay as they are.
+            output = inputs.source.copy()
         for instance in maps.instances:
             instance["simple"] = is_simple(instance, maps.maps[instance["first"]], maps.nodes)
         taken = np.zeros(1, INSTANCE)
@@ -63,7 +68,7 @@ class CpuRenderer:
         everything = (maps.instances, maps.maps, maps.nodes, maps.lights, maps.alphas, maps.details)
         pictures = (self._textures.images, self._textures.levels, self._textures.texels)
         changes = (patches.images, patches.levels, patches.texels, numbers, *_paintings(stages))
-        draw(*everything, *pictures, *changes, backdrop, taken, source, output)
+        draw(*everything, *pictures, *changes, backdrop, taken, inputs.source is not None, output)
         return output
 
     def _pack_changes(self, stages: tuple[Stage, ...]) -> tuple[Images, Int64[np.ndarray, "stages instances 2"]]:
@@ -114,27 +119,32 @@ def map_row(
 
 @njit(**FAST)
 def map_simple_row(maps: Record, nodes: Array, row: int, line: Array, needed: Array, mapped: Array, uv: Array) -> None:
-    """Texel positions where the source has the layer: nodes are blended between two rows once (line[2, 0] says which
-    row), then along it.
-    """
-    y = row + 0.5
-    if line[2, 0] != row:
-        line[2, 0] = row
-        node_row, fy = cell(np.float32(y) * maps.node_per_y, maps.node_rows)
-        at = maps.node_start + node_row * maps.node_columns
-        below = at + maps.node_columns
-        for node in range(maps.node_columns):
-            u = mix(np.float32(nodes[at + node, 0]), np.float32(nodes[below + node, 0]), fy)
-            v = mix(np.float32(nodes[at + node, 1]), np.float32(nodes[below + node, 1]), fy)
-            line[0, node], line[1, node] = maps.low_x + maps.step_x * u, maps.low_y + maps.step_y * v
-    u0, v0 = maps.a01 * y + maps.a02, maps.a11 * y + maps.a12
-    for column in range(len(needed)):
+    """Texel positions where the source has the layer: nodes are blended between the two rows around this one first."""
+    left, right = 0, len(needed)
+    while left < right and (mapped[left] or not needed[left]):
+        left += 1
+    while right > left and (mapped[right - 1] or not needed[right - 1]):
+        right -= 1
+    if left == right:
+        return
+    y, per_x, columns = row + 0.5, maps.node_per_x, maps.node_columns
+    node_row, fy = cell(np.float32(y) * maps.node_per_y, maps.node_rows)
+    at = maps.node_start + node_row * columns
+    for node in range(cell(np.float32(left) * per_x, columns)[0], cell(np.float32(right) * per_x, columns)[0] + 2):
+        here, below = np.uint64(at + node), np.uint64(at + columns + node)
+        u = mix(np.float32(nodes[here, 0]), np.float32(nodes[below, 0]), fy)
+        v = mix(np.float32(nodes[here, 1]), np.float32(nodes[below, 1]), fy)
+        line[0, node], line[1, node] = maps.low_x + maps.step_x * u, maps.low_y + maps.step_y * v
+    u0, v0 = np.float32(maps.a01 * y + maps.a02), np.float32(maps.a11 * y + maps.a12)
+    per_u, per_v = np.float32(maps.a00), np.float32(maps.a10)
+    for column in range(left, right):
         if needed[column] and not mapped[column]:
             mapped[column] = True
-            x = column + 0.5
-            node, fx = cell(np.float32(x) * maps.node_per_x, maps.node_columns)
-            uv[0, column] = np.float32(maps.a00 * x + u0) + mix(line[0, node], line[0, node + 1], fx)
-            uv[1, column] = np.float32(maps.a10 * x + v0) + mix(line[1, node], line[1, node + 1], fx)
+            x = np.float32(column) + HALF
+            node, fx = cell(x * per_x, columns)
+            here, after = np.uint64(node), np.uint64(node + 1)
+            uv[0, column] = per_u * x + u0 + mix(line[0, here], line[0, after], fx)
+            uv[1, column] = per_v * x + v0 + mix(line[1, here], line[1, after], fx)
 
 
 @njit(**FAST)
@@ -172,41 +182,46 @@ def share_row(own: Array, left: Array, share: Array) -> None:
 
 
 @njit(**FAST)
-def reach_row(instance: Record, maps: Record, nodes: Array, image: Record, row: int, needed: Array) -> None:
-    """Mark the runs of pixels in a row where a patch may be seen, from where the runs' ends lie on the canvas."""
-    u, v = end_of_run(instance, maps, nodes, 0, row)
-    for start in range(0, len(needed), RUN_PIXELS):
-        before_u, before_v = u, v
-        u, v = end_of_run(instance, maps, nodes, start + RUN_PIXELS, row)
-        slack_u, slack_v = 2 + abs(u - before_u) / 4, 2 + abs(v - before_v) / 4
-        across = min(u, before_u) - slack_u <= image.high_x and max(u, before_u) + slack_u >= image.low_x
-        if across and min(v, before_v) - slack_v <= image.high_y and max(v, before_v) + slack_v >= image.low_y:
-            for column in range(start, min(start + RUN_PIXELS, len(needed))):
-                needed[column] = True
+def reach_cells(instance: Record, maps: Record, nodes: Array, image: Record, row: int, reaches: Array) -> None:
+    """Mark the columns of a row of square cells where a patch may be seen, from where corners lie on the canvas."""
+    left = side_of_cell(instance, maps, nodes, 0, row)
+    for start in range(0, len(reaches), CELL_PIXELS):
+        right = side_of_cell(instance, maps, nodes, start + CELL_PIXELS, row)
+        low_u, high_u = min(left[0], right[0]), max(left[1], right[1])
+        low_v, high_v = min(left[2], right[2]), max(left[3], right[3])
+        slack_u, slack_v = 2 + (high_u - low_u) / 4, 2 + (high_v - low_v) / 4
+        across = low_u - slack_u <= image.high_x and high_u + slack_u >= image.low_x
+        down = low_v - slack_v <= image.high_y and high_v + slack_v >= image.low_y
+        reaches[start : start + CELL_PIXELS] = across and down
+        left = right
 
 
 @njit(**FAST)
-def end_of_run(instance: Record, maps: Record, nodes: Array, column: int, row: int) -> tuple[np.float32, np.float32]:
-    x, y = move(instance, float(column), row + 0.5)
-    mapped = map_point(maps, nodes, x, y)
-    return mapped[0], mapped[1]
+def side_of_cell(instance: Record, maps: Record, nodes: Array, column: int, row: int) -> Values:
+    """Least and greatest u, least and greatest v of a cell's two corners on one side."""
+    x, y = move(instance, float(column), float(row))
+    above = map_point(maps, nodes, x, y)
+    x, y = move(instance, float(column), float(row + CELL_PIXELS))
+    below = map_point(maps, nodes, x, y)
+    return min(above[0], below[0]), max(above[0], below[0]), min(above[1], below[1]), max(above[1], below[1])
 
 
 @njit(**FAST)
 def change_row(
-    images: Array, numbers: Array, levels: Array, texels: Array, needed: Array, uv: Array, covered: Array,
+    images: Record, numbers: Array, levels: Array, texels: Array, needed: Array, uv: Array, covered: Array,
     change: Array, acts: Array,
 ) -> None:  # fmt: skip
     """What a change holds along a row (colour, opacity of each colour), and where that is anything."""
     main = images[numbers[0]]
     for column in range(len(needed)):
-        for value in range(6):
-            change[column, value] = ZERO
         if not needed[column]:
             continue
         u, v = uv[0, column], uv[1, column]
         shape = (covered[0, column], covered[1, column], covered[2, column], covered[3, column])
-        a, b, c, d = filtered(main, levels, texels, u, v, shape)
+        if shape[2] == ONE and shape[3] == ZERO:
+            a, b, c, d = look_up_level(levels, texels, main.level, u - main.left, v - main.top)
+        else:
+            a, b, c, d = filtered(main, levels, texels, u, v, shape)
         change[column, 0], change[column, 1], change[column, 2] = a, b, c
         e = f = d
         if numbers[1] >= 0:
@@ -218,10 +233,15 @@ def change_row(
 @njit(**FAST)
 def content_row(
     instance: Record, first: Record, second: Record, lights: Array, image: Record, levels: Array, texels: Array,
-    patches: Array, change: Array, needed: Array, seen: Array, kept: Array, uv: Array, covered: Array, backdrop: Array,
-    explained: Array, picture: Array, total: Array,
+    changed: Array, change: Array, needed: Array, seen: Array, kept: Array, uv: Array, covered: Array, backdrop: Array,
+    explained: Array, picture: Array, total: Array, alone: bool, acts: Array, output: Array,
 ) -> None:  # fmt: skip
-    """Add what an instance shows along a row: lit, by its share of all that is seen, and of what is kept."""
+    """Add what an instance shows along a row: lit, by its share of all that is seen, and of what is kept.
+
+    alone: where it covers all of a pixel, that is all there is to the pixel, which is finished at once.
+    """
+    full_scale = np.float32(255 if output.itemsize == 1 else 65535)
+    step = ONE / full_scale
     for column in range(len(needed)):
         if not needed[column]:
             continue
@@ -233,15 +253,26 @@ def content_row(
             red, green = mix(light[0], other[0], instance.share), mix(light[1], other[1], instance.share)
             light = (red, green, mix(light[2], other[2], instance.share), ZERO)
         shape = (covered[0, column], covered[1, column], covered[2, column], covered[3, column])
-        content = filtered(image, levels, texels, u, v, shape)
+        if shape[2] == ONE and shape[3] == ZERO:
+            content = look_up_level(levels, texels, image.level, u - image.left, v - image.top)
+        else:
+            content = filtered(image, levels, texels, u, v, shape)
+        if alone and seen[column] == ONE:
+            acts[column] = False
+            for channel in range(3):
+                shown = np.float32(output[column, channel]) * step
+                unexplained = shown - light[channel] * content[channel]
+                shown += light[channel] * change[0, column, channel] - change[0, column, 3 + channel] * unexplained
+                output[column, channel] = min(max(shown, ZERO), ONE) * full_scale + HALF
+            continue
         for channel in range(3):
             lit = light[channel] * content[channel]
             explained[column, channel] += seen[column] * lit
             shown = backdrop[column, channel] if instance.backdrop else lit
             picture[column, channel] += kept[column] * shown
         explained[column, 3] += seen[column] if instance.replaced else ZERO
-        for stage in range(len(patches)):
-            if patches[stage] >= 0:
+        for stage in range(len(changed)):
+            if changed[stage, column]:
                 for channel in range(3):
                     total[stage, column, channel] += kept[column] * light[channel] * change[stage, column, channel]
                     total[stage, column, 3 + channel] += kept[column] * change[stage, column, 3 + channel]
@@ -249,7 +280,7 @@ def content_row(
 
 @njit(**FAST)
 def carry_row(
-    instance: Record, first: Record, second: Record, nodes: Array, details: Array, row: int, patches: Array,
+    instance: Record, first: Record, second: Record, nodes: Array, details: Array, row: int, changed: Array,
     change: Array, needed: Array, kept: Array, uv: Array, picture: Array, total: Array,
 ) -> None:  # fmt: skip
     """Add what an instance carries along of what the layers cannot explain; opaque changes cover it, too."""
@@ -271,8 +302,8 @@ def carry_row(
             )
         for channel, value in enumerate((a, b, c)):
             picture[column, channel] += value
-            for stage in range(len(patches)):
-                if patches[stage] >= 0:
+            for stage in range(len(changed)):
+                if changed[stage, column]:
                     total[stage, column, channel] -= change[stage, column, 3 + channel] * value
 
 
@@ -288,22 +319,18 @@ def take_row(taken: Record, picture: Array, row: int, into: Array) -> None:
 
 @njit(**FAST)
 def finish_row(
-    source: Array, acts: Array, explained: Array, picture: Array, total: Array, paint: Array, output: Array
+    detail: bool, acts: Array, explained: Array, picture: Array, total: Array, paint: Array, output: Array
 ) -> None:
     """The row's pixels: what the source shows beyond the layers, the layers, and the stages one after the other."""
     full_scale = np.float32(255 if output.itemsize == 1 else 65535)
+    step = ONE / full_scale
     for column in range(len(acts)):
         if not acts[column]:
-            output[column, 0], output[column, 1], output[column, 2] = (
-                source[column, 0],
-                source[column, 1],
-                source[column, 2],
-            )
             continue
         for channel in range(3):
             residual = ZERO
-            if len(source):
-                shown = np.float32(source[column, channel]) / full_scale
+            if detail:
+                shown = np.float32(output[column, channel]) * step
                 residual = (shown - explained[column, channel]) * (ONE - explained[column, 3])
             value = residual + picture[column, channel]
             for stage in range(len(total)):
@@ -318,20 +345,29 @@ def draw(
     instances: Array, maps: Record, nodes: Array, lights: Array, alphas: Array, details: Array,
     images: Array, levels: Array, texels: Array,
     patch_images: Array, patch_levels: Array, patch_texels: Array, patch_numbers: Array,
-    painting_numbers: Array, paintings: Array, backdrop: Array, taken: Array, source: Array, output: Array,
+    painting_numbers: Array, paintings: Array, backdrop: Array, taken: Array, detail: bool, output: Array,
 ) -> None:  # fmt: skip
-    """Draw a shot, row by row. An empty `source` draws the layers alone."""
+    """Draw a shot, row by row: over the source's picture, which is in `output` (`detail`), or the layers alone."""
     height, width = output.shape[:2]
-    count, stages, detail = len(instances), len(patch_numbers), len(source) > 0
+    count, stages = len(instances), len(patch_numbers)
     own, left_seen, left_kept = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
-    seen, kept = np.empty((count, width), np.float32), np.empty((count, width), np.float32)
+    hides = False
+    for instance in instances:
+        hides |= instance.hidden
+    seen = np.empty((count, width), np.float32)
+    kept = np.empty((count, width), np.float32) if hides else seen
     uv, covered = np.empty((count, 2, width), np.float32), np.zeros((count, 4, width), np.float32)
     covered[:, 2] = ONE
-    line = np.full((count, 3, maps.node_columns.max()), -ONE)
+    line = np.empty((2, maps.node_columns.max()), np.float32)
     needed, mapped, acts = np.empty(width, np.bool_), np.empty((count, width), np.bool_), np.empty(width, np.bool_)
-    change = np.zeros((count, stages, width, 6), np.float32)
+    change = np.empty((count, stages, width, 6), np.float32)
+    reaches, changed = np.ones((count, stages, width), np.bool_), np.zeros((count, stages, width), np.bool_)
     paint, total = np.zeros((stages, width, 6), np.float32), np.empty((stages, width, 6), np.float32)
     explained, picture = np.empty((width, 4), np.float32), np.empty((width, 3), np.float32)
+    # One stage without a painting over a picture of which nothing is hidden: what most edits come to.
+    alone = detail and stages == 1 and painting_numbers[0] < 0 and not hides
+    for instance in instances:
+        alone &= not instance.replaced
     for row in range(height):
         left_seen[:] = ONE
         left_kept[:] = ONE
@@ -344,30 +380,30 @@ def draw(
                 own[:] = ONE
             else:
                 for column in range(width):
-                    needed[column] = left_seen[column] > ZERO or left_kept[column] > ZERO
+                    needed[column] = (left_seen[column] > ZERO) | (left_kept[column] > ZERO)
                 if instance.share > ZERO:
-                    map_row(instance, first, second, nodes, row, line[i], needed, mapped[i], uv[i], covered[i])
+                    map_row(instance, first, second, nodes, row, line, needed, mapped[i], uv[i], covered[i])
                 cover_row(instance, first, second, alphas, nodes, row, needed, uv[i], own)
             share_row(own, left_seen, seen[i])
-            if instance.hidden:
-                kept[i] = ZERO
-            else:
-                share_row(own, left_kept, kept[i])
+            if hides:
+                if instance.hidden:
+                    kept[i] = ZERO
+                else:
+                    share_row(own, left_kept, kept[i])
             if instance.replaced:
                 for column in range(width):
                     acts[column] |= seen[i, column] > ZERO
             for stage in range(stages):
                 number = patch_numbers[stage, i, 0]
                 if number >= 0:
-                    needed[:] = not detail or instance.share > ZERO
-                    if not needed[0]:
-                        reach_row(instance, first, nodes, patch_images[number], row, needed)
+                    if row % CELL_PIXELS == 0 and instance.share == ZERO:
+                        reach_cells(instance, first, nodes, patch_images[number], row, reaches[i, stage])
                     for column in range(width):
-                        needed[column] &= kept[i, column] > ZERO
-                    map_row(instance, first, second, nodes, row, line[i], needed, mapped[i], uv[i], covered[i])
+                        changed[i, stage, column] = reaches[i, stage, column] & (kept[i, column] > ZERO)
+                    map_row(instance, first, second, nodes, row, line, changed[i, stage], mapped[i], uv[i], covered[i])
                     change_row(
-                        patch_images, patch_numbers[stage, i], patch_levels, patch_texels, needed, uv[i], covered[i],
-                        change[i, stage], acts,
+                        patch_images, patch_numbers[stage, i], patch_levels, patch_texels, changed[i, stage], uv[i],
+                        covered[i], change[i, stage], acts,
                     )  # fmt: skip
         for stage in range(stages):
             if painting_numbers[stage] >= 0:
@@ -378,7 +414,6 @@ def draw(
                             paint[stage, column, channel] != ZERO or paint[stage, column, 3 + channel] != ZERO
                         )
         if not acts.any():
-            output[row] = source[row]
             continue
         explained[:] = ZERO
         picture[:] = ZERO
@@ -387,16 +422,16 @@ def draw(
             instance = instances[i]
             first, second = maps[instance.first], maps[instance.second]
             for column in range(width):
-                needed[column] = acts[column] and (seen[i, column] > ZERO or kept[i, column] > ZERO)
-            map_row(instance, first, second, nodes, row, line[i], needed, mapped[i], uv[i], covered[i])
+                needed[column] = acts[column] & ((seen[i, column] > ZERO) | (kept[i, column] > ZERO))
+            map_row(instance, first, second, nodes, row, line, needed, mapped[i], uv[i], covered[i])
             content_row(
-                instance, first, second, lights, images[instance.texture], levels, texels, patch_numbers[:, i, 0],
+                instance, first, second, lights, images[instance.texture], levels, texels, changed[i],
                 change[i], needed, seen[i], kept[i], uv[i], covered[i], backdrop[min(row, len(backdrop) - 1)],
-                explained, picture, total,
+                explained, picture, total, alone, acts, output[row],
             )  # fmt: skip
             if len(details):
                 carry_row(
-                    instance, first, second, nodes, details, row, patch_numbers[:, i, 0], change[i], needed, kept[i],
+                    instance, first, second, nodes, details, row, changed[i], change[i], needed, kept[i],
                     uv[i], picture, total,
                 )  # fmt: skip
-        finish_row(source[row] if detail else output[row, :0], acts, explained, picture, total, paint, output[row])
+        finish_row(detail, acts, explained, picture, total, paint, output[row])

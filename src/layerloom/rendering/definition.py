@@ -36,13 +36,8 @@ from torch import Tensor
 from layerloom import media
 from layerloom.conventions import pixel_centres, transform_points
 from layerloom.project import Project
-from layerloom.rendering.scene import DETAIL_MARGIN, Inputs, Pyramid, Scene, Stage
+from layerloom.rendering.scene import DETAIL_MARGIN, FINEST_TEXELS_PER_PIXEL, MOST_PROBES, Inputs, Pyramid, Scene, Stage
 from layerloom.staging import Homography, Instance, Shot, neighbours
-
-FINEST_TEXELS_PER_PIXEL = 1.75
-"""A pixel may cover this many texels before smaller copies are looked up. Textures were solved by bilinear look-up,
-at up to two texels per pixel where the layer is seen largest."""
-MOST_PROBES = 8
 
 Positions = Float[Tensor, "h w 2"]
 Plane = Float[Tensor, "h w"]

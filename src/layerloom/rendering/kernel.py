@@ -13,13 +13,13 @@ import triton.language as tl
 from jaxtyping import Float64
 from torch import Tensor
 
+from layerloom.rendering.scene import DETAIL_MARGIN, FINEST_TEXELS_PER_PIXEL, MOST_PROBES
+
 LAUNCH = {"BLOCK": 128, "num_warps": 4}
 TILE_COLUMNS = tl.constexpr(32)
 
-FINEST = tl.constexpr(1.75)
-MOST_PROBES = tl.constexpr(8.0)
-DETAIL_OFFSET = tl.constexpr(15.5)
-"""Numbers of the definition; the last is DETAIL_MARGIN less half a pixel."""
+FINEST, MOST = tl.constexpr(FINEST_TEXELS_PER_PIXEL), tl.constexpr(float(MOST_PROBES))
+DETAIL_OFFSET = tl.constexpr(DETAIL_MARGIN - 0.5)
 
 # Of an instance. FIRST, SECOND: addresses of its maps before and after its time; TEXTURE, CHANGE, OPACITIES: of images.
 MATRIX, FIRST, SECOND, SHARE = tl.constexpr(0), tl.constexpr(9), tl.constexpr(10), tl.constexpr(11)
@@ -207,7 +207,7 @@ def ellipse(ux, uy, vx, vy):
     mean, difference = (uu + vv) * 0.5, (uu - vv) * 0.5
     root = tl.sqrt(difference * difference + uv * uv)
     long, short = tl.sqrt(mean + root), tl.sqrt(tl.maximum(mean - root, 0.0))
-    probes = tl.minimum(tl.maximum(tl.floor(long / tl.maximum(short, FINEST) + 0.5), 1.0), MOST_PROBES)
+    probes = tl.minimum(tl.maximum(tl.floor(long / tl.maximum(short, FINEST) + 0.5), 1.0), MOST)
     axis_x = tl.where(difference >= 0, root + difference, uv)
     axis_y = tl.where(difference >= 0, uv, root - difference)
     scale = long / tl.maximum(tl.sqrt(axis_x * axis_x + axis_y * axis_y), 1e-20)

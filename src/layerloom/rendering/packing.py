@@ -170,6 +170,7 @@ class _Pool:
 
 
 def _end_to_end(grids: Sequence[np.ndarray], values: int, dtype: type) -> np.ndarray:
-    if not grids:
-        return np.zeros((0, values), dtype)
-    return np.concatenate([grid.reshape(-1, values) for grid in grids])
+    flat = [grid.reshape(-1, values) for grid in grids]
+    if len(flat) == 1:
+        return flat[0]
+    return np.concatenate(flat) if flat else np.zeros((0, values), dtype)

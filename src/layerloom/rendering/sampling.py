@@ -8,16 +8,14 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from layerloom.rendering.scene import DETAIL_MARGIN
+from layerloom.rendering.scene import DETAIL_MARGIN, FINEST_TEXELS_PER_PIXEL, MOST_PROBES
 
-FINEST = np.float32(1.75)
-"""`FINEST_TEXELS_PER_PIXEL` of the definition."""
-MOST_PROBES = np.float32(8)
+FINEST, MOST = np.float32(FINEST_TEXELS_PER_PIXEL), np.float32(MOST_PROBES)
 DETAIL_OFFSET = np.float32(DETAIL_MARGIN - 0.5)
 ALPHA_STEP = np.float32(1 / 65535)
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
-FAST: dict[str, Any] = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy"}
+FAST: dict[str, Any] = {"fastmath": {"contract", "nsz", "arcp", "nnan", "ninf"}, "error_model": "numpy"}
 """No checks for division by zero, and products may be fused with sums."""
 
 Array = np.ndarray
@@ -127,7 +125,7 @@ def ellipse(ux: np.float32, uy: np.float32, vx: np.float32, vy: np.float32) -> E
     mean, difference = (uu + vv) * HALF, (uu - vv) * HALF
     root = np.sqrt(difference * difference + uv * uv)
     long, short = np.sqrt(mean + root), np.sqrt(max(mean - root, ZERO))
-    probes = min(max(np.floor(long / max(short, FINEST) + HALF), ONE), MOST_PROBES)
+    probes = min(max(np.floor(long / max(short, FINEST) + HALF), ONE), MOST)
     if difference >= 0:
         axis_x, axis_y = root + difference, uv
     else:
@@ -144,13 +142,11 @@ def look_up_level(levels: Array, texels: Array, number: int, x: np.float32, y: n
     return look_up(texels, level.start, level.columns, level.rows, x, y)
 
 
-@njit(inline="always", **FAST)
+@njit(**FAST)
 def filtered(image: Record, levels: Array, texels: Array, u: np.float32, v: np.float32, covered: Ellipse) -> Values:
     """An image over what a pixel covers."""
     axis_x, axis_y, probes, level = covered
     x, y = u - image.left, v - image.top
-    if probes == ONE and level == ZERO:
-        return look_up_level(levels, texels, image.level, x, y)
     level = min(level, np.float32(image.levels - 1))
     finer = int(level)
     coarser = min(finer + 1, image.levels - 1)
@@ -213,19 +209,17 @@ def is_simple(instance: Record, maps: Record, nodes: Array) -> bool:
     """Whether the source itself shows the layer, and no pixel covers so much of it that a probe is not enough."""
     if instance.moves or instance.share > ZERO:
         return False
-    steepest_x = steepest_y = ZERO
+    right_u = right_v = down_u = down_v = np.int32(0)
     for row in range(maps.node_rows - 1):
+        at = maps.node_start + row * maps.node_columns
+        here, below = nodes[at : at + maps.node_columns], nodes[at + maps.node_columns : at + 2 * maps.node_columns]
         for column in range(maps.node_columns - 1):
-            at = maps.node_start + row * maps.node_columns + column
-            below = at + maps.node_columns
-            u, v = np.float32(nodes[at, 0]), np.float32(nodes[at, 1])
-            right_u, right_v = np.float32(nodes[at + 1, 0]) - u, np.float32(nodes[at + 1, 1]) - v
-            down_u, down_v = np.float32(nodes[below, 0]) - u, np.float32(nodes[below, 1]) - v
-            right_u, right_v = right_u * maps.step_x, right_v * maps.step_y
-            down_u, down_v = down_u * maps.step_x, down_v * maps.step_y
-            steepest_x = max(steepest_x, right_u * right_u + right_v * right_v)
-            steepest_y = max(steepest_y, down_u * down_u + down_v * down_v)
-    bent = np.sqrt(steepest_x) * maps.node_per_x + np.sqrt(steepest_y) * maps.node_per_y
+            right_u = max(right_u, abs(np.int32(here[column + 1, 0]) - np.int32(here[column, 0])))
+            right_v = max(right_v, abs(np.int32(here[column + 1, 1]) - np.int32(here[column, 1])))
+            down_u = max(down_u, abs(np.int32(below[column, 0]) - np.int32(here[column, 0])))
+            down_v = max(down_v, abs(np.int32(below[column, 1]) - np.int32(here[column, 1])))
+    right = np.hypot(right_u * maps.step_x, right_v * maps.step_y) * maps.node_per_x
+    bent = right + np.hypot(down_u * maps.step_x, down_v * maps.step_y) * maps.node_per_y
     straight = np.sqrt(maps.a00**2 + maps.a01**2 + maps.a10**2 + maps.a11**2)
     spread = straight**2
     area = abs(maps.a00 * maps.a11 - maps.a01 * maps.a10)

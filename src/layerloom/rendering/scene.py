@@ -19,6 +19,10 @@ from layerloom.patches import LayerPatches, Patch, canvas_patches, load_paint, r
 from layerloom.project import Project
 from layerloom.staging import Shot
 
+FINEST_TEXELS_PER_PIXEL = 1.75
+"""A pixel may cover this many texels before smaller copies are looked up. Textures were solved by bilinear look-up,
+at up to two texels per pixel where the layer is seen largest."""
+MOST_PROBES = 8
 DETAIL_MARGIN = 16
 """Pixels beyond a picture over which what the layers cannot explain of it fades out."""
 
