@@ -12,7 +12,10 @@ import layerloom  # noqa: F401, I001  (sets how threads wait, before PyTorch is 
 
 import argparse
 import json
+import os
 import time
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -38,28 +41,29 @@ SYNTHETIC: dict[str, dict[str, Any]] = {
     "synthetic": {"seed": 0},
     "synthetic-fast": {"seed": 1, "camera": 3.0, "light": 1.5},
 }
+CORES_A_MEASUREMENT = 4
 COLUMNS = ("clip", "size", "train s", "PSNR", "unlit", "IoU", "30-frame tracks ≤ 2 px", "log-light r")
 
 
 def main() -> None:
     options = _options()
     device = choose_device(options.device)
-    rows: list[dict[str, Any]] = []
+    common = {"masks": options.masks, "quality": options.quality, "flow": options.flow, **_origin(device)}
     options.out.mkdir(parents=True, exist_ok=True)
-    for name in options.only or [*SYNTHETIC, *_clips(options.clips)]:
-        row = _measure(name, options, device)
-        row |= {
-            "clip": name,
-            "masks": options.masks,
-            "quality": options.quality,
-            "flow": options.flow,
-            **_origin(device),
-        }
-        RESULTS.parent.mkdir(exist_ok=True)
-        with RESULTS.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(row) + "\n")
-        rows.append(row)
-        print(_table(rows), flush=True)
+    RESULTS.parent.mkdir(exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    # A clip is measured on the host, in a process of its own, while the next one is learned.
+    workers = max(1, (os.cpu_count() or 1) // CORES_A_MEASUREMENT)
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        measured: list[Future[dict[str, Any]]] = []
+        for name in options.only or [*SYNTHETIC, *_clips(options.clips)]:
+            learned = _learn(name, options, device) | common
+            measured.append(pool.submit(_measure, learned, options))
+        for row in map(Future[dict[str, Any]].result, measured):
+            with RESULTS.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(row) + "\n")
+            rows.append(row)
+    print(_table(rows), flush=True)
 
 
 def _options() -> argparse.Namespace:
@@ -80,10 +84,11 @@ def _clips(folder: Path | None) -> list[str]:
     return sorted(path.parent.name for path in folder.glob("*/masks")) if folder else []
 
 
-def _measure(name: str, options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Learn one clip and measure it."""
-    truth = _write_synthetic(name, options.out, device) if name in SYNTHETIC else None
-    folder = options.out / f"{name}-clip" if truth else options.clips / name
+def _learn(name: str, options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Learn one clip; the project stays in `options.out`."""
+    folder = _folder(name, options)
+    if name in SYNTHETIC:
+        _write_synthetic(_synthetic(name, device.type), folder)
     started = time.perf_counter()
     clip = prepare(
         folder,
@@ -95,19 +100,33 @@ def _measure(name: str, options: argparse.Namespace, device: torch.device) -> di
     )
     prepared = time.perf_counter()
     project = decompose(clip, options.out / f"{name}.loom", quality=options.quality, device=device)
-    given = load_masks(folder / "masks", project.source_range, project.source.size)
-    figures = evaluate(project, given)
-    write_report(options.out / f"{name}.html", project, figures)
     return {
+        "clip": name,
         "size": list(project.source.size),
         "training_size": list(project.training_size),
         "frames": project.source.frames,
         "prepare_seconds": prepared - started,
         "train_seconds": project.figures["train_seconds"],
         "bake_seconds": project.figures["bake_seconds"],
-        "evaluation": {key: value for key, value in figures.items() if key != "per_frame"},
-        "truth": None if truth is None else _truth(project, truth),
     }
+
+
+def _measure(learned: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """The row of a learned clip: what `_learn` said and all figures."""
+    name = learned["clip"]
+    project = Project.open(options.out / f"{name}.loom")
+    given = load_masks(_folder(name, options) / "masks", project.source_range, project.source.size)
+    figures = evaluate(project, given)
+    write_report(options.out / f"{name}.html", project, figures)
+    truth = _truth(project, _synthetic(name, project.settings["device"])) if name in SYNTHETIC else None
+    return learned | {
+        "evaluation": {key: value for key, value in figures.items() if key != "per_frame"},
+        "truth": truth,
+    }
+
+
+def _folder(name: str, options: argparse.Namespace) -> Path:
+    return options.out / f"{name}-clip" if name in SYNTHETIC else options.clips / name
 
 
 def _degraded(name: str, folder: Path, options: argparse.Namespace) -> Path:
@@ -121,15 +140,16 @@ def _degraded(name: str, folder: Path, options: argparse.Namespace) -> Path:
     return out
 
 
-def _write_synthetic(name: str, out: Path, device: torch.device) -> SyntheticClip:
-    size, frames = SIZES[device.type]
-    truth = make_clip(size, frames, **SYNTHETIC[name])
-    folder = out / f"{name}-clip"
+def _synthetic(name: str, device: str) -> SyntheticClip:
+    size, frames = SIZES[device]
+    return make_clip(size, frames, **SYNTHETIC[name])
+
+
+def _write_synthetic(clip: SyntheticClip, folder: Path) -> None:
     (folder / "video_frames").mkdir(parents=True)
-    for number, frame in enumerate(truth.frames):
+    for number, frame in enumerate(clip.frames):
         media.write_image(folder / "video_frames" / f"{number:05d}.png", frame)
-    write_masks(truth, folder / "masks")
-    return truth
+    write_masks(clip, folder / "masks")
 
 
 def _truth(project: Project, truth: SyntheticClip) -> dict[str, Any]:
