@@ -234,7 +234,9 @@ def test_unseen_is_what_no_frame_showed(project: Project) -> None:
     hole = seen.copy()
     hole[:] = 0
     alpha = project.own_alpha(0, 0)
-    assert unseen_share(project, shot, hole).max() < 0.26, "an outline mixes what is shown and what is not"
+    assert unseen_share(project, shot, hole).max() == 0, "the source's picture shows outlines, too"
+    moved = list_shots(project, [MoveEdit("object", right=500.0)]).shots[0]
+    np.testing.assert_allclose(unseen_share(project, moved, hole), alpha, atol=1e-3)
     np.testing.assert_allclose(unseen_share(project, shot, hole, hidden=[0]), alpha, atol=1e-3)
     assert unseen_share(project, shot, hole, step=4).shape == (35, 61)
 

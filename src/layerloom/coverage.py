@@ -41,7 +41,9 @@ def unseen_share(
         if project.layers[instance.layer].kind == "background":
             if instance.layer in hidden:
                 return np.zeros_like(left)
-            return left * (1 - np.maximum(_seen_at(project, instance, seen, xy), _shown_at(project, instance, xy)))
+            in_place = {item.layer for item in shot.instances if _same_view(item, instance)} - set(hidden)
+            shown = _shown_at(project, instance, xy, in_place)
+            return left * (1 - np.maximum(_seen_at(project, instance, seen, xy), shown))
         if instance.layer not in hidden:
             left = left * (1 - _own_alpha_at(project, instance, xy))
     return left
@@ -112,11 +114,18 @@ def _seen_at(
     return cv2.remap(seen, uv[..., 0], uv[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
 
 
-def _shown_at(project: Project, background: Instance, xy: Points) -> Float32[np.ndarray, "h w"]:
-    """How much of the background the source's picture shows there at that time."""
+def _same_view(first: Instance, second: Instance) -> bool:
+    return first.time == second.time and np.array_equal(first.to_source, second.to_source)
+
+
+def _shown_at(
+    project: Project, background: Instance, xy: Points, in_place: Collection[int]
+) -> Float32[np.ndarray, "h w"]:
+    """How much of what belongs there the source's picture of that time shows. Objects hide it, but for those
+    `in_place`: they belong there, and along their outlines the picture shows the very mixture."""
     shown = _inside(project, transform_points(background.to_source, xy)).astype(np.float32)
     for layer, stored in enumerate(project.layers):
-        if stored.kind == "object":
+        if stored.kind == "object" and layer not in in_place:
             shown = shown * (1 - _own_alpha_at(project, replace(background, layer=layer), xy))
     return shown
 
