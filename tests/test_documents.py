@@ -113,15 +113,43 @@ def test_paint_on_a_psd_is_the_same_edit_as_on_the_texture(project: Project, exp
     assert (first != run(project)).any()
 
 
-def test_an_ora_gives_the_picture_that_its_program_flattened(project: Project, exported: Path, tmp_path: Path) -> None:
+def test_paint_on_an_ora_is_the_same_edit_as_on_the_texture(project: Project, exported: Path, tmp_path: Path) -> None:
+    painted = paint(project)
     flat = media.quantise(project.layers[0].texture, 8)
-    flat[paint(project)[..., 3] > 0] = (*RED, 255)
+    flat[painted[..., 3] > 0] = (*RED, 255)
     media.write_image(tmp_path / "edited.png", flat)
     edited = tmp_path / "edited.ora"
     edited.write_bytes((exported / "object" / "texture.ora").read_bytes())
-    repack_ora(edited, {"mergedimage.png": png(flat)})
+    repack_ora(edited, {"data/paint-here.png": png(painted)})
     first, second = (run(project, TextureEdit("object", tmp_path / f"edited.{kind}")) for kind in ("ora", "png"))
     np.testing.assert_array_equal(first, second)
+    assert (first != run(project)).any()
+
+
+def ora(path: Path, stack: str, **pictures: np.ndarray) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("stack.xml", stack)
+        for name, picture in pictures.items():
+            archive.writestr(f"{name}.png", png(picture))
+    return path
+
+
+def test_layers_of_an_ora_are_flattened_by_place_opacity_and_visibility(tmp_path: Path) -> None:
+    below, above = np.full((4, 6, 3), 100, np.uint8), np.full((3, 3, 4), (200, 0, 0, 255), np.uint8)
+    stack = """<image w="6" h="4"><stack><layer src="below.png" visibility="hidden"/>
+        <stack><layer src="above.png" x="-1" y="2" opacity="0.5"/></stack><layer src="below.png"/></stack></image>"""
+    expected = np.dstack([below, np.full((4, 6), 255, np.uint8)])
+    expected[2:, :2, :3] = (150, 50, 50)
+    np.testing.assert_array_equal(read_picture(ora(tmp_path / "a.ora", stack, below=below, above=above)), expected)
+
+
+@pytest.mark.parametrize("group", ['<stack composite-op="svg:multiply">', '<stack opacity="0.5">'])
+def test_an_ora_with_blends_gives_the_picture_that_its_program_flattened(group: str, tmp_path: Path) -> None:
+    grey, red = np.full((4, 6, 3), 100, np.uint8), np.full((4, 6, 3), (200, 0, 0), np.uint8)
+    stack = f'<image w="6" h="4"><stack>{group}<layer src="grey.png"/></stack></stack></image>'
+    np.testing.assert_array_equal(read_picture(ora(tmp_path / "a.ora", stack, grey=grey, mergedimage=red)), red)
+    with pytest.raises(UserError, match=r"b.ora: no mergedimage.png in it"):
+        read_picture(ora(tmp_path / "b.ora", stack, grey=grey))
 
 
 def test_a_psd_with_its_texture_hidden_is_an_overlay(project: Project, exported: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ From bottom to top, all of the canvas' size and 8 bit:
 
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -24,13 +25,14 @@ from layerloom.errors import UserError
 DOCUMENT_SUFFIXES = (".psd", ".psb", ".ora")
 THUMBNAIL_PIXELS = 256
 ORA_MIMETYPE = "image/openraster"
+NORMAL = "svg:src-over"
 
 
 def read_picture(path: Path) -> Num[np.ndarray, "h w c"]:
     """An image as `media.read_image` gives it, or a layered document's visible layers, flattened to straight RGBA.
 
-    PSD layers are composited by their blend modes. An OpenRaster document holds the picture that its program flattened.
-    Raises UserError.
+    Layers are composited by their blend modes; an OpenRaster document with others than the normal one gives the picture
+    that its program flattened. Raises UserError.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -113,7 +115,7 @@ def _stack_xml(width: int, height: int, names: list[str]) -> bytes:
     for name in reversed(names):
         visibility = "hidden" if name == "seen" else "visible"
         attributes = {"name": name, "src": f"data/{_file_name(name)}", "visibility": visibility, "x": "0", "y": "0"}
-        ElementTree.SubElement(stack, "layer", {**attributes, "opacity": "1.0", "composite-op": "svg:src-over"})
+        ElementTree.SubElement(stack, "layer", {**attributes, "opacity": "1.0", "composite-op": NORMAL})
     return ElementTree.tostring(image, "utf-8", xml_declaration=True)
 
 
@@ -123,11 +125,64 @@ def _file_name(layer: str) -> str:
 
 def _read_ora(path: Path) -> Num[np.ndarray, "h w c"]:
     try:
-        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
-            return media.read_image(Path(archive.extract("mergedimage.png", folder)))
-    except KeyError:
-        raise UserError(f"{path}: no mergedimage.png in it; save it again as OpenRaster") from None
-    except (zipfile.BadZipFile, UserError) as error:
+        with zipfile.ZipFile(path) as archive:
+            stack = ElementTree.fromstring(archive.read("stack.xml")) if "stack.xml" in archive.namelist() else None
+            if stack is None or not _is_plain(stack):
+                return _picture(archive, "mergedimage.png")
+            return _flatten(archive, stack)
+    except KeyError as missing:
+        raise UserError(f"{path}: no {missing.args[0]} in it; save it again as OpenRaster") from None
+    except (zipfile.BadZipFile, ElementTree.ParseError, ValueError, UserError) as error:
         raise UserError(
             f"{path}: not a readable OpenRaster document; the file is damaged or of another kind"
         ) from error
+
+
+def _picture(archive: zipfile.ZipFile, name: str) -> Num[np.ndarray, "h w c"]:
+    if name not in archive.namelist():
+        raise KeyError(name)
+    with tempfile.TemporaryDirectory() as folder:
+        return media.read_image(Path(archive.extract(name, folder)))
+
+
+def _is_plain(stack: ElementTree.Element) -> bool:
+    """Whether every layer lies over those below it normally, in groups that do no more than group."""
+    return all(
+        part.get("composite-op", NORMAL) == NORMAL and (part.tag == "layer" or float(part.get("opacity", 1)) == 1)
+        for part in stack.iter()
+    )
+
+
+def _flatten(archive: zipfile.ZipFile, stack: ElementTree.Element) -> Num[np.ndarray, "h w 4"]:
+    """Visible layers over one another, at the deepest one's depth."""
+    premultiplied, depth = np.zeros((int(stack.attrib["h"]), int(stack.attrib["w"]), 4), np.float32), 8
+    for layer in _visible(stack):
+        picture = _picture(archive, layer.attrib["src"])
+        depth = max(depth, 8 * picture.itemsize)
+        over = np.zeros_like(premultiplied)
+        _put(over, media.to_float(picture), int(layer.get("x", 0)), int(layer.get("y", 0)))
+        opacity = np.float32(layer.get("opacity", 1))
+        premultiplied = over * opacity + premultiplied * (1 - over[..., 3:] * opacity)
+    colour = premultiplied[..., :3] / np.maximum(premultiplied[..., 3:], np.float32(1e-6))
+    return media.quantise(np.dstack([colour, premultiplied[..., 3]]), depth)
+
+
+def _visible(stack: ElementTree.Element) -> Iterator[ElementTree.Element]:
+    """Layers to be seen, from bottom to top."""
+    for part in reversed(stack):
+        if part.get("visibility", "visible") == "hidden":
+            continue
+        if part.tag == "stack":
+            yield from _visible(part)
+        elif part.tag == "layer":
+            yield part
+
+
+def _put(canvas: Float32[np.ndarray, "h w 4"], picture: Float32[np.ndarray, "y x c"], left: int, top: int) -> None:
+    """Put a straight picture on a premultiplied canvas, cut at its borders."""
+    height, width = picture.shape[:2]
+    y, x = slice(max(top, 0), max(top + height, 0)), slice(max(left, 0), max(left + width, 0))
+    place = canvas[y, x]
+    part = picture[max(-top, 0) :, max(-left, 0) :][: place.shape[0], : place.shape[1]]
+    alpha = part[..., 3:] if part.shape[2] == 4 else np.ones_like(part[..., :1])
+    place[:] = np.dstack([part[..., :3] * alpha, alpha])
