@@ -8,6 +8,7 @@ import errno
 import functools
 import io
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -110,8 +111,21 @@ def decompose(
                 provenance=provenance,
                 on_report=console.report,
             )
-            psnr = project.figures["psnr"]
-            console.result(f"{out}: {psnr:.2f} dB", {"project": str(out), "psnr": psnr})
+            psnr, names = project.figures["psnr"], [layer.name for layer in project.layers]
+            console.result(
+                f"{out}: {psnr:.2f} dB, layers from front to back: {', '.join(names)}\n{_next_steps(out, names[0])}",
+                {"project": str(out), "psnr": psnr, "layers": names},
+            )
+
+
+def _next_steps(project: Path, layer: str) -> str:
+    """What to type after decompose, ready to be copied."""
+    folder, parts = shlex.quote(str(project)), shlex.quote(str(project.with_name(project.stem + "-layers")))
+    edited = f"--texture {shlex.quote(layer)}=edited.png"
+    return (
+        f"next: layerloom export {folder} --to {parts}    # edit {layer}/texture.png there, save it as edited.png\n"
+        f"      layerloom render {folder} --out edited.mp4 {edited}"
+    )
 
 
 def info(project: ProjectFolder, json: Switch = False) -> None:
@@ -198,7 +212,7 @@ def render(
         _tell_unseen(opened, chosen, shots, console)
         count = len(shots.shots)
         console.result(
-            f"{out}: {count} frames, drawn on the {'GPU' if drawn_on == 'cuda' else 'CPU'}",
+            f"{out}: {_count(count)}, drawn on the {'GPU' if drawn_on == 'cuda' else 'CPU'}",
             {"output": out, "frames": count, "device": drawn_on},
         )
 
@@ -226,7 +240,7 @@ def export(
     numbers = _source_range(opened, frames)
     with Console(json) as console:
         export_parts(opened, to, parts, numbers, console.share("export"))
-        console.result(f"{to}: {len(numbers)} frames", {"output": str(to), "frames": len(numbers)})
+        console.result(f"{to}: {_count(len(numbers))}", {"output": str(to), "frames": len(numbers)})
 
 
 def evaluate(
@@ -479,6 +493,10 @@ def _write(
         for done, picture in enumerate(pictures, 1):
             writer.write(picture)
             count(done, len(shots.shots))
+
+
+def _count(frames: int) -> str:
+    return f"{frames} frame" if frames == 1 else f"{frames} frames"
 
 
 def _sound(project: Project, numbers: range) -> dict[str, Any]:

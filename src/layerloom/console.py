@@ -31,8 +31,8 @@ class Console:
             disable=as_json or not sys.stderr.isatty(),
         )
         self._tasks: dict[str, TaskID] = {}
-        self._stage_started: dict[str, float] = {}
-        self._last_report = time.perf_counter()
+        self._first_pieces: dict[str, tuple[float, float]] = {}
+        self._stage: str | None = None
         self._last_line = time.perf_counter()
 
     def __enter__(self) -> "Console":
@@ -46,17 +46,12 @@ class Console:
 
     def report(self, report: Report) -> None:
         """Show a sign of life."""
-        now = time.perf_counter()
-        is_new = report.stage not in self._stage_started
-        # A stage began when the one before was last heard of.
-        started = self._stage_started.setdefault(report.stage, self._last_report)
-        self._last_report = now
-        left = report.seconds_left
-        if left is None and 0 < report.done < 1:
-            left = (now - started) * (1 - report.done) / report.done
+        is_new = report.stage != self._stage
+        self._stage = report.stage
+        left = self._seconds_left(report)
         if not self._progress.disable:
             self._report_bar(report, left)
-        elif self.as_json and (is_new or self._is_due(report, JSON_INTERVAL_SECONDS) or report.done >= 1):
+        elif self.as_json and (self._is_due(report, JSON_INTERVAL_SECONDS) or is_new or report.done >= 1):
             self._print_object(report, left)
         elif not self.as_json and self._is_due(report, LOG_INTERVAL_SECONDS):
             print(f"{report.stage} {report.done:.0%} {_notes(report, left)}".rstrip(), file=sys.stderr, flush=True)
@@ -96,6 +91,14 @@ class Console:
         widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
         for label, entry, meaning in rows:
             print(f"{label:<{widths[0]}}  {entry:<{widths[1] if meaning else 0}}  {meaning}".rstrip(), flush=True)
+
+    def _seconds_left(self, report: Report) -> float | None:
+        """By the pace since a stage's first piece, which takes longer: it loads and compiles."""
+        if not 0 < report.done < 1:
+            return None
+        now = time.perf_counter()
+        begun, first = self._first_pieces.setdefault(report.stage, (now, report.done))
+        return (now - begun) * (1 - report.done) / (report.done - first) if report.done > first else None
 
     def _is_due(self, report: Report, interval_seconds: float) -> bool:
         """Whether the last line is long past, or there is a message."""

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -83,14 +83,14 @@ def run_demo(directory: Path, device: torch.device, seed: int = 0, on_report: On
 
     on_report(Report("export", 0.0))
     files["export"] = directory / "export"
-    export(project, files["export"])
+    export(project, files["export"], progress=lambda done: on_report(Report("export", done)))
     painted_frame = frames // 2
     texture_edits = [_edit_texture(project, number, directory) for number in range(len(project.layers))]
     paint_edit, paint = _paint(truth, painted_frame, directory / "paint.png")
     on_report(Report("render", 0.0))
     files["edited"], files["painted"] = directory / "edited.mp4", directory / "painted.mp4"
-    edited = _render(project, texture_edits, files["edited"])
-    painted = _render(project, [paint_edit], files["painted"])
+    edited = _render(project, texture_edits, files["edited"], lambda done: on_report(Report("render", done / 2)))
+    painted = _render(project, [paint_edit], files["painted"], lambda done: on_report(Report("render", 0.5 + done / 2)))
 
     on_report(Report("measure", 0.0))
     true_painted = truth.render(painted_textures(truth, painted_frame, paint))
@@ -126,10 +126,15 @@ def _write_video(path: Path, frames: UInt8[np.ndarray, "t h w 3"], codec: str | 
             writer.write(picture)
 
 
-def _render(project: Project, edits: Sequence[Edit], path: Path) -> UInt8[np.ndarray, "t h w 3"]:
-    frames = np.stack(list(render(project, edits)))
-    _write_video(path, frames)
-    return frames
+def _render(
+    project: Project, edits: Sequence[Edit], path: Path, progress: Callable[[float], None]
+) -> UInt8[np.ndarray, "t h w 3"]:
+    frames: list[np.ndarray] = []
+    for picture in render(project, edits):
+        frames.append(picture)
+        progress(len(frames) / project.source.frames)
+    _write_video(path, np.stack(frames))
+    return np.stack(frames)
 
 
 def _edit_texture(project: Project, number: int, directory: Path) -> TextureEdit:

@@ -31,7 +31,7 @@ from layerloom.prepare.motion import estimate_motion
 from layerloom.progress import OnReport, Report
 from layerloom.project import Project
 from layerloom.train.config import Quality, TrainSettings, settings_for
-from layerloom.train.trainer import Progress, Trainer
+from layerloom.train.trainer import Trainer
 
 FLOW_STEPS = (1, 2, 4, 8)
 CHECKPOINT_SECONDS = 60.0
@@ -192,19 +192,12 @@ def _partial(out: Path) -> Path:
 
 def _train(trainer: Trainer, partial: Path, key: str, on_report: OnReport) -> None:
     """Run to the end, and store a checkpoint every minute."""
-    begun = stored = time.perf_counter()
-    first = trainer.step
+    stored = time.perf_counter()
     for progress in trainer.run():
-        on_report(_training_report(progress, begun, first))
+        on_report(Report("train", progress.step / progress.steps, psnr=progress.psnr))
         if time.perf_counter() - stored > CHECKPOINT_SECONDS:
             _store_checkpoint(trainer, partial, key)
             stored = time.perf_counter()
-
-
-def _training_report(progress: Progress, begun: float, first: int) -> Report:
-    seconds_a_step = (time.perf_counter() - begun) / max(progress.step - first, 1)
-    left = (progress.steps - progress.step) * seconds_a_step
-    return Report("train", progress.step / progress.steps, left, progress.psnr)
 
 
 def _store_checkpoint(trainer: Trainer, partial: Path, key: str) -> None:

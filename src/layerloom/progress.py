@@ -10,7 +10,6 @@ class Report:
 
     stage: str
     done: float
-    seconds_left: float | None = None
     psnr: float | None = None
     message: str | None = None
 
