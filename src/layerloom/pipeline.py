@@ -25,7 +25,9 @@ from layerloom.kernels.dispatch import kernel_report
 from layerloom.model.storage import field_to_arrays
 from layerloom.prepare.complete import complete_masks
 from layerloom.prepare.discover import discover_masks
-from layerloom.prepare.flow import FIELD_LONG_EDGE, compute_flow
+from layerloom.prepare.distant import distant_flow
+from layerloom.prepare.flow import FIELD_LONG_EDGE, compute_flow, pair_matcher
+from layerloom.prepare.followers import distrust_followers
 from layerloom.prepare.masks import load_masks
 from layerloom.prepare.motion import estimate_motion
 from layerloom.progress import OnReport, Report
@@ -34,6 +36,7 @@ from layerloom.train.config import Quality, TrainSettings, settings_for
 from layerloom.train.trainer import Trainer
 
 FLOW_STEPS = (1, 2, 4, 8)
+DISTANT_STEPS = (16, 32)
 CHECKPOINT_SECONDS = 60.0
 
 
@@ -103,7 +106,14 @@ def prepare(
     if not found.names:
         on_report(Report("masks", 1.0, message="nothing moves against the camera: one background layer"))
     on_report(Report("motion", 0.0))
-    return Clip(images, found, fields, estimate_motion(fields, found), source)
+    motion = estimate_motion(fields, found)
+    matcher = pair_matcher(flow, flow_weights, device.type)
+    far = distant_flow(
+        images, found, motion, DISTANT_STEPS, fields[0].size, matcher, lambda done: on_report(Report("motion", done))
+    )
+    fields = (*fields, *far)
+    distrust_followers(fields, found, motion)
+    return Clip(images, found, fields, motion, source)
 
 
 def decompose(
@@ -260,7 +270,7 @@ def _check_memory(frames: int, size: Size, device: torch.device, path: Path) -> 
     steps, at its own size; a CPU learns from a copy of it. And a GiB for PyTorch and the layers' grids.
     """
     flow_size = fit_long_edge(size, FIELD_LONG_EDGE)
-    flow_bytes = 5 * 2 * len(FLOW_STEPS) * frames * flow_size[0] * flow_size[1]
+    flow_bytes = 5 * 2 * len(FLOW_STEPS + DISTANT_STEPS) * frames * flow_size[0] * flow_size[1]
     needed = frames * size[0] * size[1] * (3 + 2 * 5 + 4) + flow_bytes * (2 if device.type == "cpu" else 1) + 2**30
     available = psutil.virtual_memory().available
     if needed > available:

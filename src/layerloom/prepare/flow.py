@@ -14,7 +14,7 @@ finds flow at an eighth of what it looks at, looks at up to MATCH_LONG_EDGE. Flo
 0.03 px off for displacements below 128 px, 0.05 % of longer ones.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from layerloom.clip import FlowField
 from layerloom.conventions import Size, fit_long_edge
 from layerloom.errors import UserError
 from layerloom.parallel import in_threads
-from layerloom.prepare.raft import RaftMatcher
+from layerloom.prepare.raft import RaftMatcher, RaftSmall, load_raft
 
 FIELD_LONG_EDGE = 768
 MATCH_LONG_EDGE = 1024
@@ -37,6 +37,10 @@ SURE_RESPONSE = 0.2
 Flow = Float32[np.ndarray, "h w 2"]
 Grey = UInt8[np.ndarray, "h w"]
 Progress = Callable[[float], None]
+PairMatcher = Callable[
+    [Sequence[UInt8[np.ndarray, "h w 3"]], Sequence[UInt8[np.ndarray, "h w 3"]]], Iterator[tuple[Flow, Flow]]
+]
+"""Matches pictures of one size pairwise: flow there and back of each pair."""
 
 
 def compute_flow(
@@ -55,14 +59,23 @@ def compute_flow(
     """
     steps = sorted({step for step in steps if 0 < step < len(frames)})
     report = progress or _no_report
+    full = (frames.shape[2], frames.shape[1])
+    size = fit_long_edge(full, FIELD_LONG_EDGE)
     if method == "dis":
-        return _dis_fields(frames, steps, report)
+        return _dis_fields(shrink(frames, size), steps, report)
     if method == "raft":
         if weights is None:
             raise UserError("RAFT needs its weights: give the official raft-small state dict (raft-small.pth)")
-        size = fit_long_edge((frames.shape[2], frames.shape[1]), FIELD_LONG_EDGE)
-        return _raft_fields(RaftMatcher(_shrink(frames, MATCH_LONG_EDGE), weights, device, size), steps, report)
-    return read_flow(Path(method), len(frames), (frames.shape[2], frames.shape[1]), steps, first_frame)
+        matched = shrink(frames, fit_long_edge(full, MATCH_LONG_EDGE))
+        return _raft_fields(RaftMatcher(matched, load_raft(weights), device, size), steps, report)
+    return read_flow(Path(method), len(frames), full, steps, first_frame)
+
+
+def pair_matcher(method: str | Path = "dis", weights: Path | None = None, device: str = "cpu") -> PairMatcher:
+    """What matches pictures that look at much the same: RAFT where that is the method, else DIS."""
+    if method != "raft" or weights is None:
+        return _dis_matches
+    return partial(_raft_matches, load_raft(weights), device)
 
 
 def agreement(flow: Flow, opposite: Flow) -> UInt8[np.ndarray, "h w"]:
@@ -119,7 +132,7 @@ def read_flow(
 
 def _field_of_files(step: int, forward: Sequence[Flow], backward: Sequence[Flow]) -> FlowField:
     """Unknown flow (not finite, or huge as Middlebury marks it) becomes 0 with confidence 0."""
-    field = _empty_field(step, len(forward) + step, forward[0].shape[:2])
+    field = empty_field(step, len(forward) + step, forward[0].shape[:2])
     for start, both_ways in enumerate(zip(forward, backward, strict=True)):
         there, back = (np.where(np.abs(flow) < LONGEST_PIXELS, flow, np.float32(np.nan)) for flow in both_ways)
         _fill_pair(field, start, there, back)
@@ -165,11 +178,11 @@ def _read_npy(path: Path) -> Flow:
 
 
 def _dis_fields(frames: UInt8[np.ndarray, "t h w 3"], steps: Sequence[int], report: Progress) -> tuple[FlowField, ...]:
-    greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in _shrink(frames, FIELD_LONG_EDGE)]
+    greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
     total, done = sum(len(greys) - step for step in steps), 0
     fields: list[FlowField] = []
     for step in steps:
-        field = _empty_field(step, len(greys), greys[0].shape)
+        field = empty_field(step, len(greys), greys[0].shape)
         for _ in in_threads(partial(_dis_pair, greys, field, _divisor(fields, step)), range(len(field.forward))):
             done += 1
             report(done / total)
@@ -181,15 +194,14 @@ def _dis_pair(greys: Sequence[Grey], field: FlowField, shorter: FlowField | None
     """Fill pair `start` of `field`."""
     first, last = greys[start], greys[start + field.step]
     there, back = _chained_guess(field.step, shorter, start) if shorter else _shift_guess(first, last)
-    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    dis.setFinestScale(0)  # refined down to full resolution: 0.04 px off instead of 0.07 px
+    dis = _make_dis()
     _fill_pair(field, start, dis.calc(first, last, there), dis.calc(last, first, back))
 
 
 def _raft_fields(matcher: RaftMatcher, steps: Sequence[int], report: Progress) -> tuple[FlowField, ...]:
     """Long ways start from nothing, too: RAFT sees all of the frame, and a chained guess made it worse."""
     pairs = [(start, start + step) for step in steps for start in range(matcher.frames - step)]
-    fields = {step: _empty_field(step, matcher.frames, matcher.flow_size[::-1]) for step in steps}
+    fields = {step: empty_field(step, matcher.frames, matcher.flow_size[::-1]) for step in steps}
     done = 0
     for match in matcher.matches(pairs):
         for i, (start, end) in enumerate(zip(match.first, match.second, strict=True)):
@@ -202,7 +214,39 @@ def _raft_fields(matcher: RaftMatcher, steps: Sequence[int], report: Progress) -
     return tuple(fields.values())
 
 
-def _empty_field(step: int, frames: int, shape: tuple[int, ...]) -> FlowField:
+def _dis_matches(
+    first: Sequence[UInt8[np.ndarray, "h w 3"]], second: Sequence[UInt8[np.ndarray, "h w 3"]]
+) -> Iterator[tuple[Flow, Flow]]:
+    def match(pair: tuple[np.ndarray, np.ndarray]) -> tuple[Flow, Flow]:
+        here, there = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pair)
+        still = np.zeros((*here.shape, 2), np.float32)
+        dis = _make_dis()
+        return dis.calc(here, there, still.copy()), dis.calc(there, here, still)
+
+    return in_threads(match, zip(first, second, strict=True))
+
+
+def _raft_matches(
+    network: RaftSmall,
+    device: str,
+    first: Sequence[UInt8[np.ndarray, "h w 3"]],
+    second: Sequence[UInt8[np.ndarray, "h w 3"]],
+) -> Iterator[tuple[Flow, Flow]]:
+    size = first[0].shape[1], first[0].shape[0]
+    matcher = RaftMatcher(np.stack([*first, *second]), network, device, size)
+    for match in matcher.matches([(index, index + len(first)) for index in range(len(first))]):
+        for there, back in zip(match.forward, match.backward, strict=True):
+            yield there.astype(np.float32), back.astype(np.float32)
+
+
+def _make_dis() -> cv2.DISOpticalFlow:
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    dis.setFinestScale(0)  # refined down to full resolution: 0.04 px off instead of 0.07 px
+    return dis
+
+
+def empty_field(step: int, frames: int, shape: tuple[int, ...]) -> FlowField:
+    """A field to be filled; what is in it is left to chance."""
     flows = [np.empty((frames - step, *shape, 2), np.float16) for _ in range(2)]
     confidences = [np.empty((frames - step, *shape), np.uint8) for _ in range(2)]
     return FlowField(step, flows[0], flows[1], confidences[0], confidences[1])
@@ -237,10 +281,9 @@ def _chained_guess(step: int, shorter: FlowField, start: int) -> tuple[Flow, Flo
     return there, back
 
 
-def _shrink(frames: UInt8[np.ndarray, "t h w 3"], long_edge: int) -> UInt8[np.ndarray, "t _ _ 3"]:
-    size = (frames.shape[2], frames.shape[1])
-    target = fit_long_edge(size, long_edge)
-    if target == size:
+def shrink(frames: UInt8[np.ndarray, "t h w 3"], target: Size) -> UInt8[np.ndarray, "t _ _ 3"]:
+    """Frames at `target` size."""
+    if target == (frames.shape[2], frames.shape[1]):
         return frames
     return np.stack(list(in_threads(partial(cv2.resize, dsize=target, interpolation=cv2.INTER_AREA), frames)))
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from layerloom.conventions import Size, rescale_positions
 from layerloom.errors import UserError
+from layerloom.prepare.refine import refine_flow
 
 ITERATIONS = 12
 LEVELS = 4
@@ -257,19 +258,19 @@ class Match:
 class RaftMatcher:
     """Flow between any of the clip's frames. Each frame is encoded once, however many pairs it belongs to.
 
-    Fields are given at `flow_size`: at the frames' own, they would be no finer, being found at an eighth of it.
+    Fields are found at an eighth of the frames' size, and then made exact at `flow_size`.
     """
 
-    def __init__(self, frames: UInt8[np.ndarray, "t h w 3"], weights: Path, device: str, flow_size: Size) -> None:
+    def __init__(self, frames: UInt8[np.ndarray, "t h w 3"], network: RaftSmall, device: str, flow_size: Size) -> None:
         self.device = torch.device(device)
         self.dtype = torch.float16 if self.device.type == "cuda" else torch.float32
-        self.network = load_raft(weights).to(self.device, self.dtype)
+        self.network = network.to(self.device, self.dtype)
         self.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (missing in its stub)
         self.frames = len(frames)
         self.size, self.flow_size = (frames.shape[2], frames.shape[1]), flow_size
         at_once = 8 if self.device.type == "cuda" else 1
         encoded = [self._encode(frames[begin : begin + at_once]) for begin in range(0, len(frames), at_once)]
-        self.matching, self.context = (torch.cat(part) for part in zip(*encoded, strict=True))
+        self.matching, self.context, self.grey = (torch.cat(part) for part in zip(*encoded, strict=True))
 
     def matches(self, pairs: Sequence[tuple[int, int]]) -> Iterator[Match]:
         """All pairs of frames, some at a time. While the caller looks at some, the next are being matched."""
@@ -301,6 +302,7 @@ class RaftMatcher:
         here, there = (_on_device(numbers, self.device) for numbers in (first + second, second + first))
         flow = self.network.match(self.matching[here], self.matching[there], self.context[here])
         flow = self._at_flow_size(flow[:, :, : self.size[1], : self.size[0]])
+        flow = refine_flow(self.grey[here], self.grey[there], flow)
         confidence = agreement_on_device(flow, flow.roll(len(pairs), 0))
         return _Returning(first, second, flow.permute(0, 2, 3, 1).half().contiguous(), confidence)
 
@@ -311,9 +313,14 @@ class RaftMatcher:
         return rescale_positions(small.movedim(1, -1), self.size, self.flow_size).movedim(-1, 1)
 
     @torch.inference_mode()
-    def _encode(self, frames: UInt8[np.ndarray, "n height width 3"]) -> tuple[Features, Features]:
+    def _encode(
+        self, frames: UInt8[np.ndarray, "n height width 3"]
+    ) -> tuple[Features, Features, Float32[Tensor, "n 1 _ _"]]:
+        """Matching features, context features, and what flow is refined on."""
         images = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2)
-        return self.network.encode(_padded(images.to(self.dtype) / 127.5 - 1))
+        grey = images.float().mean(1, keepdim=True) / 255
+        small = F.interpolate(grey, self.flow_size[::-1], mode="bilinear", antialias=True)
+        return *self.network.encode(_padded(images.to(self.dtype) / 127.5 - 1)), small
 
 
 class _Returning:

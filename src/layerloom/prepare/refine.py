@@ -1,0 +1,63 @@
+"""Flow made exact: what a network finds at an eighth of the frame's size is led to a small part of a pixel.
+
+A network's flow is off by 0.1 to 0.5 px, and by the same in frame after frame: along a track that adds up. Here each
+pixel's neighbourhood is matched against the frames themselves (Lucas and Kanade 1981), some rounds of it. What the two
+neighbourhoods differ in by a brightness and a contrast of their own does not count, so light may move over a surface;
+where there is nothing to hold on to, the flow stays what it was.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+ROUNDS = 4
+SIGMA_PIXELS = 3.0
+"""Of the neighbourhood."""
+NOISE = 2.0 / 255
+"""Of the frames' grey: neighbourhoods with less slope than that of noise keep their flow."""
+LARGEST_STEP_PIXELS = 0.5
+
+Grey = Float32[Tensor, "n 1 height width"]
+FlowImage = Float[Tensor, "n 2 height width"]
+
+
+def refine_flow(first: Grey, second: Grey, flow: FlowImage) -> Float32[Tensor, "n 2 height width"]:
+    """Flow from `first` to `second` (grey in [0, 1]), in pixels; correct to about a pixel when it comes in."""
+    height, width = first.shape[2:]
+    x, y = torch.arange(width, device=flow.device), torch.arange(height, device=flow.device)
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy")).float()
+    scale = flow.new_tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)]).float().view(2, 1, 1)
+    first = first - _mean(first)
+    slope_x, slope_y = _slopes(first)
+    xx, xy, yy = (_mean(part) for part in (slope_x * slope_x, slope_x * slope_y, slope_y * slope_y))
+    xx, yy = xx + NOISE**2, yy + NOISE**2
+    determinant = xx * yy - xy * xy
+    flow = flow.float()
+    for _ in range(ROUNDS):
+        at = ((grid + flow) * scale - 1).permute(0, 2, 3, 1)
+        there = F.grid_sample(second, at, padding_mode="border", align_corners=True)
+        there = there - _mean(there)
+        # The contrast that makes them most alike.
+        gain = ((_mean(there * first) + NOISE**2) / (_mean(there * there) + NOISE**2)).clamp(0.5, 2)
+        error = gain * there - first
+        along_x, along_y = _mean(slope_x * error), _mean(slope_y * error)
+        step = torch.cat([xy * along_y - yy * along_x, xy * along_x - xx * along_y], 1) / determinant
+        flow = flow + step.clamp(-LARGEST_STEP_PIXELS, LARGEST_STEP_PIXELS)
+    return flow
+
+
+def _slopes(image: Grey) -> tuple[Grey, Grey]:
+    """Central differences along x and y."""
+    wide, tall = F.pad(image, (1, 1, 0, 0), mode="replicate"), F.pad(image, (0, 0, 1, 1), mode="replicate")
+    return (wide[..., 2:] - wide[..., :-2]) / 2, (tall[..., 2:, :] - tall[..., :-2, :]) / 2
+
+
+def _mean(image: Grey) -> Grey:
+    """Over the neighbourhood, a Gaussian."""
+    reach = round(2.5 * SIGMA_PIXELS)
+    offsets = torch.arange(-reach, reach + 1, device=image.device, dtype=image.dtype)
+    weights = torch.exp(-offsets.square() / (2 * SIGMA_PIXELS**2))
+    weights = (weights / weights.sum()).view(1, 1, 1, -1)
+    wide = F.conv2d(F.pad(image, (reach, reach, 0, 0), mode="replicate"), weights)
+    return F.conv2d(F.pad(wide, (0, 0, reach, reach), mode="replicate"), weights.transpose(2, 3))
