@@ -674,7 +674,11 @@ def test_real_footage(run: Run, few_steps: None, clips_directory: Path, tmp_path
         *("--long-edge", 96, "--frames", "0:6", "--device", "cpu"),
     )
     assert outcome.code == 0, outcome.err
-    for said in ("layers from front to back: fg, background", f"layerloom export {loom} --to", "--texture fg=edited.png"):
+    for said in (
+        "layers from front to back: fg, background",
+        f"layerloom export {loom} --to",
+        "--texture fg=edited.png",
+    ):
         assert said in outcome.out
     found = media.probe(swan)
     assert run("render", loom, "--out", tmp_path / "edited.mp4", "--hide", "fg", "--frames", "1:4").code == 0

@@ -109,7 +109,14 @@ def prepare(
     motion = estimate_motion(fields, found)
     matcher = pair_matcher(flow, flow_weights, device.type)
     far = distant_flow(
-        images, found, motion, DISTANT_STEPS, fields[0].size, matcher, lambda done: on_report(Report("motion", done))
+        images,
+        found,
+        motion,
+        DISTANT_STEPS,
+        fields[0].size,
+        matcher,
+        device,
+        lambda done: on_report(Report("motion", done)),
     )
     fields = (*fields, *far)
     distrust_followers(fields, found, motion)

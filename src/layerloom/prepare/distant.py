@@ -6,36 +6,32 @@ pixel takes the flow of the layer that it belongs to.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, UInt8
+import torch
+import torch.nn.functional as functional
+from jaxtyping import Bool, Float, Float32, Int, UInt8
+from torch import Tensor
 
 from layerloom.clip import FlowField, Masks, layer_coverage
-from layerloom.conventions import Size
+from layerloom.conventions import Size, transform_points
 from layerloom.parallel import in_threads
-from layerloom.prepare.flow import Flow, PairMatcher, agreement, empty_field, sample_flow, shrink
+from layerloom.prepare.flow import PairMatcher, shrink
+from layerloom.prepare.raft import agreement_on_device
 
-PAIRS_AT_ONCE = 32
+PAIRS_AT_ONCE = 16
 SMALLEST_SHARE = 1e-4
 """Of the frame: a layer that shows less of itself is not matched."""
 LARGEST_ZOOM = 4.0
 """In area; beyond, one frame's texture is not the other's."""
+LONGEST_PIXELS = 60000.0
+"""What half precision holds."""
 
-Frame = UInt8[np.ndarray, "h w 3"]
+FlowImages = Float32[Tensor, "n 2 h w"]
+Matrices = Float32[Tensor, "n 3 3"]
 Progress = Callable[[float], None]
-
-
-@dataclass(frozen=True)
-class _Task:
-    """Layer `layer` from frame `first` to frame `last`; `motion` takes pixel indices of the one to the other's."""
-
-    layer: int
-    first: int
-    last: int
-    motion: Float64[np.ndarray, "3 3"]
 
 
 def distant_flow(
@@ -45,6 +41,7 @@ def distant_flow(
     steps: Sequence[int],
     size: Size,
     match: PairMatcher,
+    device: torch.device,
     progress: Progress = lambda done: None,
 ) -> tuple[FlowField, ...]:
     """One field of `size` per step that fits into the clip. `motion` is `estimate_motion`'s, at training size.
@@ -52,88 +49,117 @@ def distant_flow(
     A pixel of a layer that the other frame does not show gets confidence 0.
     """
     steps = [step for step in steps if step < len(frames)]
-    small = shrink(frames, size)
-    owners = _owners(masks, size)
+    pictures = torch.from_numpy(shrink(frames, size)).to(device)
+    owners = torch.from_numpy(_owners(masks, size)).to(device)
     to_small = np.diag([size[0] / frames.shape[2], size[1] / frames.shape[1], 1.0])
+    motion = to_small @ motion @ np.linalg.inv(to_small)
     fields: list[FlowField] = []
     for number, step in enumerate(steps):
-        field = empty_field(step, len(frames), (size[1], size[0]))
-        for array in (field.forward, field.backward, field.forward_confidence, field.backward_confidence):
-            array[:] = 0
-        tasks = list(_tasks(motion, owners, step, to_small))
+        field = _DeviceField(len(frames) - step, size, device)
+        tasks = np.array(list(_tasks(motion, owners, step)), int).reshape(-1, 2)
         for begin in range(0, len(tasks), PAIRS_AT_ONCE):
             part = tasks[begin : begin + PAIRS_AT_ONCE]
-            brought = list(in_threads(partial(_bring, small, size), part))
-            flows = match([small[task.first] for task in part], brought)
-            for _ in in_threads(partial(_enter, field, owners), zip(part, flows, strict=True)):
-                pass
+            layer, start = torch.from_numpy(part).to(device).unbind(1)
+            carried = torch.from_numpy(_carried(motion, part[:, 0], part[:, 1], step)).float().to(device)
+            brought = _bring(pictures[start + step], carried)
+            there, back = match(pictures[start], brought)
+            forward, backward = _whole_way(carried, there, back)
+            field.enter(start, owners[layer, start], owners[layer, start + step], forward, backward)
             progress((number + (begin + len(part)) / len(tasks)) / len(steps))
-        fields.append(field)
+        fields.append(field.on_host(step))
     return tuple(fields)
+
+
+class _DeviceField:
+    """A flow field that is being filled, layer by layer."""
+
+    def __init__(self, pairs: int, size: Size, device: torch.device) -> None:
+        shape = pairs, size[1], size[0]
+        self.flows = [torch.zeros(*shape, 2, dtype=torch.float16, device=device) for _ in range(2)]
+        self.confidences = [torch.zeros(shape, dtype=torch.uint8, device=device) for _ in range(2)]
+
+    def enter(
+        self,
+        start: Int[Tensor, " n"],
+        here: Bool[Tensor, "n h w"],
+        there: Bool[Tensor, "n h w"],
+        forward: FlowImages,
+        backward: FlowImages,
+    ) -> None:
+        """Flow of a layer, where the layer is; pairs may repeat, with other layers."""
+        ways = ((forward, backward, here), (backward, forward, there))
+        for (flow, opposite, own), flows, confidences in zip(ways, self.flows, self.confidences, strict=True):
+            sure = agreement_on_device(flow, opposite)
+            values = flow.clamp(-LONGEST_PIXELS, LONGEST_PIXELS).permute(0, 2, 3, 1).half()
+            for pair, mine, value, confidence in zip(start.tolist(), own, values, sure, strict=True):
+                flows[pair] = torch.where(mine[..., None], value, flows[pair])
+                confidences[pair] = torch.where(mine, confidence, confidences[pair])
+
+    def on_host(self, step: int) -> FlowField:
+        forward, backward = (flow.cpu().numpy() for flow in self.flows)
+        return FlowField(step, forward, backward, *(confidence.cpu().numpy() for confidence in self.confidences))
 
 
 def _owners(masks: Masks, size: Size) -> Bool[np.ndarray, "layers t _ _"]:
     """The pixels that are surely one layer's."""
-    return (
-        np.stack(
-            [
-                np.stack(list(in_threads(partial(cv2.resize, dsize=size, interpolation=cv2.INTER_AREA), layer)))
-                for layer in layer_coverage(masks)
-            ]
-        )
-        > 127
-    )
+    shrunk = [
+        np.stack(list(in_threads(partial(cv2.resize, dsize=size, interpolation=cv2.INTER_AREA), layer)))
+        for layer in layer_coverage(masks)
+    ]
+    return np.stack(shrunk) > 127
 
 
 def _tasks(
+    motion: Float[np.ndarray, "layers t 3 3"], owners: Bool[Tensor, "layers t h w"], step: int
+) -> Iterator[tuple[int, int]]:
+    """Layers and first frames of the pairs that show the layer twice, not too differently large."""
+    shown = (owners.float().mean((2, 3)) > SMALLEST_SHARE).cpu().numpy()
+    for start in range(owners.shape[1] - step):
+        for layer in map(int, np.flatnonzero(shown[:, start] & shown[:, start + step])):
+            zoom = abs(np.linalg.det(_carried(motion, layer, start, step)))
+            if 1 / LARGEST_ZOOM < zoom < LARGEST_ZOOM:
+                yield layer, start
+
+
+def _carried(
     motion: Float[np.ndarray, "layers t 3 3"],
-    owners: Bool[np.ndarray, "layers t h w"],
+    layer: int | Int[np.ndarray, " n"],
+    start: int | Int[np.ndarray, " n"],
     step: int,
-    to_small: Float64[np.ndarray, "3 3"],
-) -> Iterator[_Task]:
-    shown = owners.mean((2, 3)) > SMALLEST_SHARE
-    centre = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
-    for first in range(owners.shape[1] - step):
-        last = first + step
-        for layer in np.flatnonzero(shown[:, first] & shown[:, last]):
-            carried = np.linalg.inv(motion[layer, last]) @ motion[layer, first]
-            carried = np.linalg.inv(centre) @ to_small @ carried @ np.linalg.inv(to_small) @ centre
-            carried = carried / carried[2, 2]
-            if 1 / LARGEST_ZOOM < np.linalg.det(carried) < LARGEST_ZOOM:
-                yield _Task(int(layer), first, last, carried)
+) -> Float[np.ndarray, "*n 3 3"]:
+    """What takes positions in the first frame to the layer's in the last one."""
+    carried = np.linalg.inv(motion[layer, start + step]) @ motion[layer, start]
+    return carried / carried[..., 2:, 2:]
 
 
-def _bring(frames: UInt8[np.ndarray, "t h w 3"], size: Size, task: _Task) -> Frame:
-    """The last frame as the layer's motion brings it into the first one's view."""
-    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    return np.asarray(
-        cv2.warpPerspective(frames[task.last], task.motion, size, flags=flags, borderMode=cv2.BORDER_REPLICATE),
-        np.uint8,
-    )
+def _bring(pictures: UInt8[Tensor, "n h w 3"], motion: Matrices) -> UInt8[Tensor, "n h w 3"]:
+    """The last frames as the layer's motion brings them into the first ones' view."""
+    still = torch.zeros(len(pictures), 2, *pictures.shape[1:3], device=pictures.device)
+    images = pictures.permute(0, 3, 1, 2).float()
+    return _read(images, _move(motion, still), "bicubic").permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8)
 
 
-def _enter(
-    field: FlowField, owners: Bool[np.ndarray, "layers t h w"], matched: tuple[_Task, tuple[Flow, Flow]]
-) -> None:
-    """Write the layer's flow into the field where the layer is."""
-    task, (there, back) = matched
-    forward = _move(task.motion, there)
-    # On the last frame: bring each pixel into the first one's view, and go on from there by the way back.
-    brought = _move(np.linalg.inv(task.motion), np.zeros_like(there))
-    backward = brought + sample_flow(back, brought)
-    start = task.first
-    for flow, opposite, frame, target, confidence in (
-        (forward, backward, task.first, field.forward, field.forward_confidence),
-        (backward, forward, task.last, field.backward, field.backward_confidence),
-    ):
-        own = owners[task.layer, frame]
-        target[start][own] = np.clip(flow, -60000, 60000)[own]
-        confidence[start][own] = agreement(flow, opposite)[own]
+def _whole_way(motion: Matrices, there: FlowImages, back: FlowImages) -> tuple[FlowImages, FlowImages]:
+    """Flow between the frames as they are, from the flow between the first one and what was brought into its view."""
+    # From the last frame: into the first one's view, and on from there by the way back.
+    brought = _move(torch.linalg.inv(motion), torch.zeros_like(back))
+    return _move(motion, there), brought + _read(back, brought, "bilinear")
 
 
-def _move(motion: Float64[np.ndarray, "3 3"], flow: Float32[np.ndarray, "h w 2"]) -> Flow:
+def _move(motion: Matrices, flow: FlowImages) -> FlowImages:
     """Where the motion takes what the flow points to, relative to the pixel."""
-    height, width = flow.shape[:2]
-    pixel = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
-    moved = cv2.perspectiveTransform((pixel + flow).reshape(1, -1, 2), motion).reshape(flow.shape)
-    return np.asarray(moved - pixel, np.float32)
+    pixels = _pixel_centres(flow)
+    end = (pixels + flow).permute(0, 2, 3, 1)
+    return transform_points(motion[:, None, None], end).permute(0, 3, 1, 2) - pixels
+
+
+def _read(images: Float32[Tensor, "n c h w"], flow: FlowImages, mode: str) -> Float32[Tensor, "n c h w"]:
+    """The images where the flow points; beyond them, their border."""
+    height, width = images.shape[2:]
+    at = (_pixel_centres(flow) + flow).permute(0, 2, 3, 1) * (2 / flow.new_tensor([width, height])) - 1
+    return functional.grid_sample(images, at, mode=mode, padding_mode="border", align_corners=False)
+
+
+def _pixel_centres(images: Float32[Tensor, "n _ h w"]) -> Float32[Tensor, "2 h w"]:
+    y, x = (torch.arange(side, device=images.device) + 0.5 for side in images.shape[2:])
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"))

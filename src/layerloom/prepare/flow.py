@@ -14,19 +14,21 @@ finds flow at an eighth of what it looks at, looks at up to MATCH_LONG_EDGE. Flo
 0.03 px off for displacements below 128 px, 0.05 % of longer ones.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from jaxtyping import Float32, UInt8
+from torch import Tensor
 
 from layerloom.clip import FlowField
 from layerloom.conventions import Size, fit_long_edge
 from layerloom.errors import UserError
 from layerloom.parallel import in_threads
-from layerloom.prepare.raft import RaftMatcher, RaftSmall, load_raft
+from layerloom.prepare.raft import RaftMatcher, RaftPairs, load_raft
 
 FIELD_LONG_EDGE = 768
 MATCH_LONG_EDGE = 1024
@@ -37,10 +39,10 @@ SURE_RESPONSE = 0.2
 Flow = Float32[np.ndarray, "h w 2"]
 Grey = UInt8[np.ndarray, "h w"]
 Progress = Callable[[float], None]
-PairMatcher = Callable[
-    [Sequence[UInt8[np.ndarray, "h w 3"]], Sequence[UInt8[np.ndarray, "h w 3"]]], Iterator[tuple[Flow, Flow]]
-]
-"""Matches pictures of one size pairwise: flow there and back of each pair."""
+Pictures = UInt8[Tensor, "n h w 3"]
+FlowImages = Float32[Tensor, "n 2 h w"]
+PairMatcher = Callable[[Pictures, Pictures], tuple[FlowImages, FlowImages]]
+"""Matches pictures pairwise: flow there and back of each pair, where the pictures are."""
 
 
 def compute_flow(
@@ -74,8 +76,8 @@ def compute_flow(
 def pair_matcher(method: str | Path = "dis", weights: Path | None = None, device: str = "cpu") -> PairMatcher:
     """What matches pictures that look at much the same: RAFT where that is the method, else DIS."""
     if method != "raft" or weights is None:
-        return _dis_matches
-    return partial(_raft_matches, load_raft(weights), device)
+        return _dis_pairs
+    return RaftPairs(load_raft(weights), device)
 
 
 def agreement(flow: Flow, opposite: Flow) -> UInt8[np.ndarray, "h w"]:
@@ -214,29 +216,16 @@ def _raft_fields(matcher: RaftMatcher, steps: Sequence[int], report: Progress) -
     return tuple(fields.values())
 
 
-def _dis_matches(
-    first: Sequence[UInt8[np.ndarray, "h w 3"]], second: Sequence[UInt8[np.ndarray, "h w 3"]]
-) -> Iterator[tuple[Flow, Flow]]:
+def _dis_pairs(first: Pictures, second: Pictures) -> tuple[FlowImages, FlowImages]:
     def match(pair: tuple[np.ndarray, np.ndarray]) -> tuple[Flow, Flow]:
         here, there = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pair)
         still = np.zeros((*here.shape, 2), np.float32)
         dis = _make_dis()
         return dis.calc(here, there, still.copy()), dis.calc(there, here, still)
 
-    return in_threads(match, zip(first, second, strict=True))
-
-
-def _raft_matches(
-    network: RaftSmall,
-    device: str,
-    first: Sequence[UInt8[np.ndarray, "h w 3"]],
-    second: Sequence[UInt8[np.ndarray, "h w 3"]],
-) -> Iterator[tuple[Flow, Flow]]:
-    size = first[0].shape[1], first[0].shape[0]
-    matcher = RaftMatcher(np.stack([*first, *second]), network, device, size)
-    for match in matcher.matches([(index, index + len(first)) for index in range(len(first))]):
-        for there, back in zip(match.forward, match.backward, strict=True):
-            yield there.astype(np.float32), back.astype(np.float32)
+    found = zip(*in_threads(match, zip(first.cpu().numpy(), second.cpu().numpy(), strict=True)), strict=True)
+    there, back = (torch.from_numpy(np.stack(way)).permute(0, 3, 1, 2).to(first.device) for way in found)
+    return there, back
 
 
 def _make_dis() -> cv2.DISOpticalFlow:

@@ -255,6 +255,34 @@ class Match:
     backward_confidence: UInt8[np.ndarray, "n height width"]
 
 
+class RaftPairs:
+    """Flow between pictures of which each belongs to one pair."""
+
+    def __init__(self, network: RaftSmall, device: str) -> None:
+        self.device = torch.device(device)
+        self.dtype = torch.float16 if self.device.type == "cuda" else torch.float32
+        self.network = network.to(self.device, self.dtype)
+        self.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (missing in its stub)
+
+    @torch.inference_mode()
+    def __call__(
+        self, first: UInt8[Tensor, "n h w 3"], second: UInt8[Tensor, "n h w 3"]
+    ) -> tuple[Float32[Tensor, "n 2 h w"], Float32[Tensor, "n 2 h w"]]:
+        """Flow there and back."""
+        at_once = 8 if self.device.type == "cuda" else 1
+        parts = [self._match(*pair) for pair in zip(first.split(at_once), second.split(at_once), strict=True)]
+        there, back = (torch.cat(way) for way in zip(*parts, strict=True))
+        return there, back
+
+    def _match(self, first: UInt8[Tensor, "n h w 3"], second: UInt8[Tensor, "n h w 3"]) -> tuple[Tensor, ...]:
+        height, width = first.shape[1:3]
+        images = torch.cat([first, second]).permute(0, 3, 1, 2)
+        matching, context = self.network.encode(_padded(images.to(self.dtype) / 127.5 - 1))
+        grey = _grey(images)
+        flow = self.network.match(matching, matching.roll(len(first), 0), context)[:, :, :height, :width]
+        return refine_flow(grey, grey.roll(len(first), 0), flow).split(len(first))
+
+
 class RaftMatcher:
     """Flow between any of the clip's frames. Each frame is encoded once, however many pairs it belongs to.
 
@@ -318,8 +346,7 @@ class RaftMatcher:
     ) -> tuple[Features, Features, Float32[Tensor, "n 1 _ _"]]:
         """Matching features, context features, and what flow is refined on."""
         images = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2)
-        grey = images.float().mean(1, keepdim=True) / 255
-        small = F.interpolate(grey, self.flow_size[::-1], mode="bilinear", antialias=True)
+        small = F.interpolate(_grey(images), self.flow_size[::-1], mode="bilinear", antialias=True)
         return *self.network.encode(_padded(images.to(self.dtype) / 127.5 - 1)), small
 
 
@@ -343,6 +370,10 @@ class _Returning:
         count = len(self.first)
         flow, confidence = self.flow.numpy(), self.confidence.numpy()
         return Match(self.first, self.second, flow[:count], flow[count:], confidence[:count], confidence[count:])
+
+
+def _grey(images: UInt8[Tensor, "n 3 height width"]) -> Float32[Tensor, "n 1 height width"]:
+    return images.float().mean(1, keepdim=True) / 255
 
 
 def _begin_return(values: Tensor) -> Tensor:

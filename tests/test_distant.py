@@ -1,0 +1,112 @@
+"""Flow between far frames, its refinement, and what follows an object, against synthetic truth."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from layerloom.clip import FlowField, Masks
+from layerloom.prepare.distant import distant_flow
+from layerloom.prepare.flow import compute_flow, pair_matcher
+from layerloom.prepare.followers import distrust_followers
+from layerloom.prepare.motion import estimate_motion
+from layerloom.prepare.refine import refine_flow
+from layerloom.synthetic import SyntheticClip, make_clip
+
+STEP = 10
+
+
+@pytest.fixture(scope="module")
+def clip() -> SyntheticClip:
+    return make_clip((192, 108), 14, seed=3, camera=2.0)
+
+
+@pytest.fixture(scope="module")
+def masks(clip: SyntheticClip) -> Masks:
+    coverage = np.round(255 * clip.alpha[:-1]).astype(np.uint8)
+    return Masks(clip.names[:-1], coverage, np.full_like(coverage, 255))
+
+
+def true_flow(clip: SyntheticClip, layer: int, frame: int, other: int) -> np.ndarray:
+    height, width = clip.frames.shape[1:3]
+    xy = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).reshape(-1, 2) + 0.5
+    return (clip.find_uv(layer, clip.uv_at(layer, xy, frame), other) - xy).reshape(height, width, 2)
+
+
+def test_far_frames_are_matched_as_exactly_as_near_ones(clip: SyntheticClip, masks: Masks) -> None:
+    near = compute_flow(clip.frames, (1, 2, 4))
+    motion = estimate_motion(near, masks)
+    (field,) = distant_flow(clip.frames, masks, motion, (STEP, 32), clip.size, pair_matcher(), torch.device("cpu"))
+    assert field.step == STEP and len(field.forward) == len(clip.frames) - STEP
+    for start, (flows, confidences) in (
+        (0, (field.forward, field.forward_confidence)),
+        (STEP, (field.backward, field.backward_confidence)),
+    ):
+        for layer in range(len(clip.names)):
+            error = np.linalg.norm(flows[0] - true_flow(clip, layer, start, STEP - start), axis=-1)
+            sure = (confidences[0] > 128) & (clip.alpha[layer, start] > 0.98)
+            assert sure.sum() > 0.3 * (clip.alpha[layer, start] > 0.98).sum()
+            assert np.median(error[sure]) < 0.2
+
+
+def test_what_leaves_the_frame_or_is_on_an_outline_has_no_confidence(clip: SyntheticClip, masks: Masks) -> None:
+    motion = estimate_motion(compute_flow(clip.frames, (1, 2, 4)), masks)
+    (field,) = distant_flow(clip.frames, masks, motion, (STEP,), clip.size, pair_matcher(), torch.device("cpu"))
+    width, height = clip.size
+    end = true_flow(clip, len(clip.names) - 1, 0, STEP)
+    end = end + np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1)
+    outside = ((end < -2) | (end > np.array([width + 1, height + 1]))).any(-1) & (clip.alpha[-1, 0] > 0.98)
+    assert outside.sum() > 100
+    assert (field.forward_confidence[0][outside] < 10).mean() > 0.95
+
+
+def test_refinement_finds_a_fraction_of_a_pixel_under_another_light() -> None:
+    rng = np.random.default_rng(0)
+    picture = cv2.GaussianBlur(rng.random((120, 160)).astype(np.float32), (0, 0), 2.0)
+    picture = (picture - picture.min()) / np.ptp(picture)
+    shift = np.array([[1, 0, 0.37], [0, 1, -0.61]])
+    moved = cv2.warpAffine(picture, shift, (160, 120), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    lit = 0.7 * moved + 0.05
+    first, second = (torch.from_numpy(np.ascontiguousarray(image))[None, None] for image in (picture, lit))
+    found = refine_flow(first, second, torch.zeros(1, 2, 120, 160))[0, :, 15:-15, 15:-15]
+    error = (found - torch.tensor([0.37, -0.61]).view(2, 1, 1)).norm(dim=0)
+    assert error.median() < 0.06 and error.quantile(0.9) < 0.1
+
+
+def test_refinement_leaves_flow_where_nothing_can_be_held_on_to() -> None:
+    flat = torch.full((1, 1, 40, 50), 0.5)
+    flow = torch.full((1, 2, 40, 50), 1.25)
+    assert torch.allclose(refine_flow(flat, flat, flow), flow, atol=1e-3)
+
+
+def still_camera(flow_beside: tuple[float, float]) -> tuple[FlowField, Masks, np.ndarray]:
+    """An object of 16 × 16 pixels that moves by 4 px a frame over a still background, with flow beside it."""
+    frames, size = 3, (96, 64)
+    coverage = np.zeros((1, frames, size[1], size[0]), np.uint8)
+    forward = np.zeros((frames - 1, size[1], size[0], 2), np.float16)
+    motion = np.tile(np.eye(3), (2, frames, 1, 1))
+    for t in range(frames):
+        left = 30 + 4 * t
+        coverage[0, t, 20:36, left : left + 16] = 255
+        motion[0, t, 0, 2] = -4 * t
+        if t < frames - 1:
+            forward[t, 20:36, left : left + 16] = 4, 0
+            forward[t, 37:41, left : left + 16] = flow_beside
+    sure = np.full(forward.shape[:3], 255, np.uint8)
+    field = FlowField(1, forward, -forward, sure, sure.copy())
+    return field, Masks(("thing",), coverage, np.full_like(coverage, 255)), motion
+
+
+def test_a_shadow_is_not_believed_and_the_rest_is() -> None:
+    field, masks, motion = still_camera((4.0, 0.0))
+    distrust_followers([field], masks, motion)
+    shadow = field.forward_confidence[0, 38:40, 33:43]
+    assert (shadow < 70).all() and shadow.mean() < 40
+    assert (field.forward_confidence[0, 22:34, 32:44] == 255).all(), "the object itself is believed"
+    assert (field.forward_confidence[0, 45:, :] == 255).all(), "so is the ground"
+
+
+def test_something_else_that_moves_beside_an_object_is_believed() -> None:
+    field, masks, motion = still_camera((-4.0, 0.0))
+    distrust_followers([field], masks, motion)
+    assert (field.forward_confidence[0, 38:40, 33:43] > 250).mean() > 0.9
