@@ -14,7 +14,7 @@ from layerloom.errors import UserError
 from layerloom.evaluate import evaluate, interior_owner, mean_or_none, render_pattern, render_unlit
 from layerloom.mattes import mattes
 from layerloom.project import Project
-from layerloom.report import checkerboard, frames_to_show, line_chart, write_report
+from layerloom.report import checkerboard, frames_to_show, headlines, line_chart, write_report
 from layerloom.synthetic import SyntheticClip, make_clip
 
 
@@ -33,8 +33,14 @@ def given_masks(clip: SyntheticClip) -> Masks:
 
 
 @pytest.fixture(scope="module")
-def figures(clip: SyntheticClip, project: Project) -> dict[str, Any]:
-    return evaluate(project, given_masks(clip))
+def told() -> list[float]:
+    """The shares of the work that were told to be done."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def figures(clip: SyntheticClip, project: Project, told: list[float]) -> dict[str, Any]:
+    return evaluate(project, given_masks(clip), progress=lambda done, total: told.append(done / total))
 
 
 def test_the_truth_is_found_good(figures: dict[str, Any]) -> None:
@@ -57,6 +63,21 @@ def test_figures_are_plain_json_with_a_value_for_each_frame(clip: SyntheticClip,
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
     assert {len(values) for values in figures["per_frame"].values()} == {len(clip.frames)}
     assert figures["reconstruction"]["psnr"] == pytest.approx(np.mean(figures["per_frame"]["psnr"]))
+
+
+def test_headlines_name_the_longest_tracks_of_which_there_are_enough(figures: dict[str, Any]) -> None:
+    def said(**counts: int) -> tuple[str, str]:
+        within = {key: {"count": count, "within": {"2": 0.5 if count else None}} for key, count in counts.items()}
+        corners = {"dog": {key.strip("n"): figure for key, figure in within.items()}}
+        return headlines({**figures, "tracks": {"corners": corners}})[-1]
+
+    assert said(all=90, n8=40, n16=30, n30=2) == ("50.0 % of 30", "16-frame tracks within 2 px, dog")
+    assert said(all=90, n8=1) == ("50.0 % of 90", "points of tracks within 2 px, dog")
+    assert said(all=0) == ("– of 0", "points of tracks within 2 px, dog")
+
+
+def test_progress_goes_to_the_end(figures: dict[str, Any], told: list[float]) -> None:
+    assert told == sorted(told) and told[-1] == 1 and len(told) > figures["frames"]
 
 
 def test_a_shifted_map_scores_worse_by_the_shift(clip: SyntheticClip, tmp_path: Path) -> None:

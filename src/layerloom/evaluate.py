@@ -33,8 +33,11 @@ WARP_LONG_EDGE = 640
 PATTERN_CEILING = 0.6
 """Brightest colour of the pattern: what is lit by up to 1.6 stays below white."""
 
+WATCHED_PERCENT, CARRIED_PERCENT, EDITED_PERCENT = 60, 70, 80
+"""How much of the time has passed, about, when the frames were gone through, tracks carried, and edits tracked."""
+
 Progress = Callable[[int, int], None]
-"""Is told how many frames are done, of how many."""
+"""Is told how much is done, of how much."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +72,25 @@ def evaluate(
     given = None
     if track_file is not None:
         given = tracks.read_tapvid(track_file, (width, height), project.source.frames)
-    watched = _watch(project, masks, progress or (lambda done, total: None))
+    tell: Progress = progress or (lambda done, total: None)
+    watched = _watch(project, masks, lambda done, total: tell(WATCHED_PERCENT * done // total, 100))
     corners = tracks.track_corners(watched.grey_source)
     interior = interior_owner(watched.owner)
+    carried = _track_figures(project, watched, interior, corners, given)
+    tell(CARRIED_PERCENT, 100)
+    edit = _edit_figures(project, watched, interior, corners)
+    tell(EDITED_PERCENT, 100)
+    warp = _warp_figures(project, watched)
+    tell(100, 100)
     return {
         "size": [width, height],
         "training_size": list(project.training_size),
         "frames": project.source.frames,
         "layers": [layer.name for layer in project.layers],
         **_frame_figures(project, watched.per_frame, masks),
-        "tracks": _track_figures(project, watched, interior, corners, given),
-        "edit": _edit_figures(project, watched, interior, corners),
-        "warp": _warp_figures(project, watched),
+        "tracks": carried,
+        "edit": edit,
+        "warp": warp,
     }
 
 

@@ -23,6 +23,7 @@ TEXTURE_LONG_EDGE = 960
 WORST_FRAMES = 4
 EVEN_FRAMES = 4
 CHECKER_TEXELS = 24
+FEWEST_TRACKS = 20
 ERROR_GAIN = 8
 CHART: Size = (440, 180)
 PLOT = ((52.0, 8.0), (434.0, 156.0))
@@ -139,11 +140,16 @@ def headlines(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
         (_share(figures["mattes"]["undecided"]), "undecided pixels"),
     ]
     tiles += [(_number(value, 3), f"matte IoU, {name}") for name, value in figures["mattes"]["iou"].items()]
-    for name, layer in figures["tracks"]["corners"].items():
-        longest = [key for key in layer if key.isdigit()][-1:] or ["all"]
-        caption = f"{longest[0]}-frame tracks" if longest[0].isdigit() else "tracks"
-        tiles.append((_share(layer[longest[0]]["within"]["2"]), f"{caption} within 2 px, {name}"))
+    tiles += [_track_tile(name, layer) for name, layer in figures["tracks"]["corners"].items()]
     return tiles
+
+
+def _track_tile(name: str, layer: Mapping[str, Any]) -> tuple[str, str]:
+    """The longest tracks of which there are enough to say something, else all."""
+    lengths = [key for key in layer if key.isdigit() and layer[key]["count"] >= FEWEST_TRACKS]
+    figure = layer[lengths[-1] if lengths else "all"]
+    caption = f"{lengths[-1]}-frame tracks" if lengths else "points of tracks"
+    return f"{_share(figure['within']['2'])} of {figure['count']}", f"{caption} within 2 px, {name}"
 
 
 def _tiles(figures: Mapping[str, Any]) -> str:
