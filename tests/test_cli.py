@@ -383,6 +383,16 @@ def test_wrong_edits(arguments: list[str], words: str, run: Run, project: Projec
     assert not listing(tmp_path)
 
 
+@pytest.mark.parametrize("option", ["--edits", "--camera"])
+@pytest.mark.parametrize("content", [b"{'no json", b'{"format": "other"}', b"\xff\xfe"])
+def test_a_broken_file_of_edits_is_named(
+    option: str, content: bytes, run: Run, project: Project, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.json"
+    file.write_bytes(content)
+    assert_refused(run("render", project.path, "--out", tmp_path / "a.mp4", option, file), f"{file}: ")
+
+
 def test_paint_that_does_not_fit(run: Run, project: Project, tmp_path: Path) -> None:
     media.write_image(tmp_path / "paint.png", np.full((SIZE[1], SIZE[0], 4), 255, np.uint8))
     media.write_image(tmp_path / "small.png", np.full((8, 8, 4), 255, np.uint8))

@@ -10,10 +10,10 @@ Places are pixels of a frame of the source or, without a frame, texels of the la
 """
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 from tyro.conf import UseAppendAction, arg
 
@@ -35,6 +35,8 @@ from layerloom.errors import UserError
 PLACE_WORDS = ("at", "corners", "height", "rotate", "rigid")
 
 _Texts = UseAppendAction[tuple[str, ...]]
+
+Content = TypeVar("Content")
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,16 @@ def _text(text: str) -> TextEdit:
     colour = {"colour": words["colour"]} if "colour" in words else {}
     font = Path(words["font"]) if "font" in words else None
     return TextEdit(layer, written, _place(text, words), font=font, **colour, **_choices(text, words))
+
+
+def parse_file(file: Path, parse: Callable[[str], Content]) -> Content:
+    """What `parse` makes of a text file; complaints name the file."""
+    try:
+        return parse(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise UserError(f"{file}: not text in UTF-8") from None
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
 
 
 def read_frame(text: str) -> int:

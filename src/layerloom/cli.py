@@ -21,7 +21,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
 from layerloom import media
-from layerloom.canvas_options import CanvasOptions, read_frame
+from layerloom.canvas_options import CanvasOptions, parse_file, read_frame
 from layerloom.clip import Masks
 from layerloom.console import Console
 from layerloom.edits import BackgroundEdit, Edit, HideEdit, edits_from_json
@@ -456,7 +456,7 @@ def _background(text: str) -> BackgroundEdit:
 def _read_edits(file: Path) -> tuple[Edit, ...]:
     if not file.is_file():
         raise UserError(f"{file}: no such edits file")
-    return edits_from_json(file.read_text(encoding="utf-8"), file.parent)
+    return parse_file(file, lambda text: edits_from_json(text, file.parent))
 
 
 def _tell_unseen(project: Project, edits: Sequence[Edit], shots: "ShotList", console: Console) -> None:

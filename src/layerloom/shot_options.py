@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import UseAppendAction, arg
 
-from layerloom.canvas_options import read_frame
+from layerloom.canvas_options import parse_file, read_frame
 from layerloom.conventions import Size
 from layerloom.edits import camera_from_json
 from layerloom.errors import UserError
@@ -112,7 +112,7 @@ def _camera(text: str, frames: range) -> CameraEdit:
         return _in_the_course(frames, Keyframe(frames[-1], zoom=factor))
     if not Path(text).is_file():
         raise UserError(f"{text}: no such camera file, nor one of lock:FRAME, pan:RIGHT,DOWN, zoom:FACTOR")
-    return camera_from_json(Path(text).read_text(encoding="utf-8"))
+    return parse_file(Path(text), camera_from_json)
 
 
 def _in_the_course(frames: range, end: Keyframe) -> CameraEdit:
