@@ -252,13 +252,11 @@ def evaluate(
 ) -> None:
     """Measure a project against its source.
 
-    docs/evaluation.md defines each figure.
-
     Args:
         project: What decompose wrote.
         masks: True masks of the objects, laid out as for decompose. Default: those that were given to decompose.
         tracks: True tracks of the source, in TAP-Vid's format (.npz).
-        json: Write all figures to this file.
+        json: Write all figures to this file; docs/evaluation.md defines them.
         report: Write a page with pictures, plots and all figures to this file.
     """
     from layerloom.evaluate import evaluate as measure

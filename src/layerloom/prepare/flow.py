@@ -67,7 +67,7 @@ def compute_flow(
         return _dis_fields(shrink(frames, size), steps, report)
     if method == "raft":
         if weights is None:
-            raise UserError("RAFT needs its weights: give the official raft-small state dict (raft-small.pth)")
+            raise UserError("RAFT needs its weights: give the official raft-small.pth (--flow-weights FILE)")
         matched = shrink(frames, fit_long_edge(full, MATCH_LONG_EDGE))
         return _raft_fields(RaftMatcher(matched, load_raft(weights), device, size), steps, report)
     return read_flow(Path(method), len(frames), full, steps, first_frame)
