@@ -26,6 +26,8 @@ Points = Float64[np.ndarray, "h w 2"]
 
 def distrust_followers(fields: Sequence[FlowField], masks: Masks, motion: Float[np.ndarray, "layers t 3 3"]) -> None:
     """Lower the confidence of background flow near objects where it agrees better with an object's motion."""
+    if not masks.names:
+        return
     full = masks.coverage.shape[3], masks.coverage.shape[2]
     for field in fields:
         scale = np.array(full, float) / field.size
