@@ -182,7 +182,7 @@ def test_a_missing_flow_folder_and_missing_weights_are_user_errors(tmp_path):
     frames = np.zeros((2, 16, 16, 3), np.uint8)
     with pytest.raises(UserError, match="no such flow folder"):
         compute_flow(frames, method=tmp_path / "none")
-    with pytest.raises(UserError, match="RAFT needs its weights.*--flow-weights"):
+    with pytest.raises(UserError, match=r"RAFT needs its weights.*--flow-weights"):
         compute_flow(frames, method="raft")
 
 

@@ -66,6 +66,18 @@ class _Maps:
     def light(self, frame: int, uv: Float[Tensor, "h w 2"]) -> Float[Tensor, "3 h w"]:
         return _between_nodes(self.lighting[frame][None], uv[None], self.canvas)[0]
 
+    def evenness(self, frame: int, uv: Float[Tensor, "h w 2"]) -> Float[Tensor, "h w"]:
+        """Square of the texels a pixel covers over those that the frame's affine part gives it, at most 1.
+
+        Where the mapping was stretched to follow something that is not on the surface, a few texels fill many pixels.
+        They shall not outvote the frames that show the surface as it is: shadows that the mapping was bent round left
+        dark lines on the ground.
+        """
+        right, below = torch.diff(uv, dim=1), torch.diff(uv, dim=0)
+        right, below = torch.cat([right, right[:, -1:]], 1), torch.cat([below, below[-1:]])
+        area = (right[..., 0] * below[..., 1] - right[..., 1] * below[..., 0]).abs()
+        return (area / torch.linalg.det(self.affine[frame, :, :2]).abs().clamp(min=1e-6)).clamp(max=1).square()
+
     def look_up(self, uv: Float[Tensor, "h w 2"]) -> Float[Tensor, "3 h w"]:
         """The texture, bilinear between texel centres."""
         grid = 2 * rescale_positions(uv, self.canvas, (1, 1)) - 1
@@ -211,7 +223,7 @@ def _solve_textures(
                 trust = torch.ones_like(trust)
             for layer, uv, alpha, light, total in zip(maps, frame.uv, frame.alpha, frame.light, sums, strict=True):
                 # One divisor for three channels: the largest light of the three keeps the step a descent.
-                strength = alpha * trust * light
+                strength = alpha * trust * layer.evenness(t, uv) * light
                 # A few percent of alpha, frame after frame, must not pass for having been seen.
                 seen = (2 * alpha - 0.5).clamp(0, 1)
                 values = torch.cat([strength * frame.error, (strength * alpha * light).amax(0)[None], seen[None]])

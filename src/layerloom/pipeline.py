@@ -27,7 +27,6 @@ from layerloom.prepare.complete import complete_masks
 from layerloom.prepare.discover import discover_masks
 from layerloom.prepare.distant import distant_flow
 from layerloom.prepare.flow import FIELD_LONG_EDGE, compute_flow, pair_matcher
-from layerloom.prepare.followers import distrust_followers
 from layerloom.prepare.masks import load_masks
 from layerloom.prepare.motion import estimate_motion
 from layerloom.progress import OnReport, Report
@@ -118,9 +117,7 @@ def prepare(
         device,
         lambda done: on_report(Report("motion", done)),
     )
-    fields = (*fields, *far)
-    distrust_followers(fields, found, motion)
-    return Clip(images, found, fields, motion, source)
+    return Clip(images, found, (*fields, *far), motion, source)
 
 
 def decompose(
