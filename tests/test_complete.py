@@ -176,3 +176,24 @@ def test_one_object_that_passes_over_another_does_not_make_it_jump() -> None:
     clip = make_clip((192, 108), frames=16, objects=2, seed=4)
     truth = Masks(clip.names[:-1], clip.masks, np.full_like(clip.masks, 255))
     assert (complete_masks(truth, clip.frames, compute_flow(clip.frames)).coverage == truth.coverage).all()
+
+
+def texture(size: tuple[int, int], grain: float, seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(0, 1, (size[1], size[0], 3)).astype(np.float32)
+    noise = cv2.GaussianBlur(noise, (0, 0), grain)
+    return np.clip(128 + 45 * noise / noise.std(), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("grain", "speed"), [(1, 3), (1, 16), (4, 30)])
+def test_exact_masks_stay_though_texture_looks_like_edges_or_the_flow_loses_the_object(grain: int, speed: int) -> None:
+    """What is mistaken for an error of the masks is left alone if the picture's edges lie where the masks say."""
+    size, side, count = (320, 192), 80, 8
+    frames = np.repeat(texture(size, 2 * grain, 0)[None], count, 0)
+    coverage = np.zeros((1, count, size[1], size[0]), np.uint8)
+    for frame in range(count):
+        left = 20 + speed * frame
+        shown = (slice(56, 56 + side), slice(left, min(left + side, size[0])))
+        frames[(frame, *shown)] = texture((side, side), grain, 1)[:, : max(size[0] - left, 0)]
+        coverage[(0, frame, *shown)] = 255
+    masks = Masks(("box",), coverage, np.full_like(coverage, 255))
+    np.testing.assert_array_equal(complete_masks(masks, frames, compute_flow(frames)).coverage, coverage)

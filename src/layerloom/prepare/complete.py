@@ -20,6 +20,7 @@ from layerloom.prepare.masks import resize_mask, without_overlaps
 from layerloom.prepare.outlines import (
     FARTHEST_PIXELS,
     STILL_PIXELS,
+    edge_rise,
     outline_offset,
     settle_by_colour,
     signed_distance,
@@ -35,6 +36,8 @@ SURE_PIXELS = 3.0
 ERROR_PIXELS = 3.0
 """By which a corrected outline may still be wrong, at the working size."""
 FILLED_TRUST = 128
+MOST_CHANGED = 0.25
+"""Share of the frames that judge a correction. Few wrong frames among many would not be heard in a mean over all."""
 
 
 def complete_masks(masks: Masks, frames: UInt8[np.ndarray, "t h w 3"], flow: Sequence[FlowField]) -> Masks:
@@ -43,7 +46,8 @@ def complete_masks(masks: Masks, frames: UInt8[np.ndarray, "t h w 3"], flow: Seq
     A filled frame is the mean of the nearest known masks along the flow, weighted by the flow's confidence over the
     distance; its trust is at most half, and none where that mean is undecided. It takes no pixel from another object's
     given mask. Objects whose outlines jump from frame to frame (root mean square over 0.8 px at 480 px long edge), or
-    lie a pixel or more inside or outside the picture's edges throughout the clip, are corrected in all frames.
+    lie a pixel or more inside or outside the picture's edges throughout the clip, are corrected in all frames, if their
+    outlines then follow the edges better.
     Coverage of all others is not touched, but where a corrected one in front covers it.
 
     Trust is lowered in two places: to a quarter along the outline, rising to full 3 px from it (of a corrected one
@@ -112,12 +116,34 @@ def _corrected(
             wrong[i] = jump >= STILL_PIXELS or offsets[i] != 0
     if wrong.any():
         shares = settle_by_colour(small, _moved(distances, offsets), ERROR_PIXELS)
-        corrected = np.round(255 * shares[wrong]).astype(np.uint8)
+        right = wrong & ~_lie_better(small, shares, as_given)
+        if right.any():
+            wrong, distances[right], offsets[right] = wrong & ~right, as_given[right], 0
+            shares = settle_by_colour(small, _moved(distances, offsets), ERROR_PIXELS)
         coverage = coverage.copy()
-        coverage[wrong] = np.stack([_resized(mask, size) for mask in corrected])
+        for i in np.flatnonzero(wrong):
+            coverage[i] = _resized(np.round(255 * shares[i]).astype(np.uint8), size)
         for frame in range(len(frames)):
             coverage[:, frame] = without_overlaps(coverage[:, frame])
     return coverage, np.where(wrong, (1 + ERROR_PIXELS) * size[0] / work_size[0], SURE_PIXELS)
+
+
+def _lie_better(
+    frames: UInt8[np.ndarray, "t h w 3"],
+    shares: Float32[np.ndarray, "objects t h w"],
+    as_given: Float32[np.ndarray, "objects t h w"],
+) -> Bool[np.ndarray, " objects"]:
+    """Whether corrected outlines follow the picture's edges better than the given ones, in the frames they differ most.
+
+    They do not where the flow is wrong, so that outlines seem to jump, or where texture was taken for edges.
+    """
+    better = np.zeros(len(shares), bool)
+    for i, old in enumerate(as_given):
+        new = np.stack([signed_distance(share > 0.5) for share in shares[i]])
+        changes = ((new > 0) != (old > 0)).sum((1, 2))
+        told = changes >= np.quantile(changes, 1 - MOST_CHANGED)
+        better[i] = edge_rise(frames[told], new[told]) > edge_rise(frames[told], old[told])
+    return better
 
 
 def _resized(images: UInt8[np.ndarray, "t h0 w0 *c"], size: Size) -> UInt8[np.ndarray, "t h w *c"]:

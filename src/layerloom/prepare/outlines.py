@@ -161,6 +161,18 @@ def outline_offset(frames: Video, distances: Distances) -> float:
     return offset if abs(offset) >= SMALLEST_OFFSET_PIXELS else 0.0
 
 
+def edge_rise(frames: Video, distances: Distances) -> float:
+    """By how much the picture changes more along the outlines than just outside of them, over the whole clip.
+
+    Where outlines lie on the picture's edges this is largest; textures change as much everywhere.
+    """
+    strengths = list(in_threads(lambda t: _edge_strength(frames[t], distances[t]), range(len(frames))))
+    total, count = np.sum(strengths, 0)
+    steps = np.arange(len(total)) / 2 - OFFSET_REACH_PIXELS
+    along, outside = np.abs(steps) <= 1, (steps >= -5) & (steps <= -3)
+    return float(np.subtract(*(total[part].sum() / max(count[part].sum(), 1) for part in (along, outside))))
+
+
 def _edge_strength(frame: UInt8[np.ndarray, "h w 3"], distance: Map) -> Float64[np.ndarray, "2 steps"]:
     """Sums and counts of colour change across the outline in steps of half a pixel of distance from it."""
     length = 4 * OFFSET_REACH_PIXELS + 1
