@@ -29,7 +29,7 @@ rendering.scene rendering.definition rendering.packing rendering.sampling render
 rendering.cuda rendering.choice rendering.detail rendering render neural_render
 scripts layer_videos export
 tracks measures evaluate truth report
-demo console canvas_options shot_options cli
+demo console waking canvas_options shot_options cli
 """
 READING_ORDER = ORDER_ON_THE_PAGE.split()
 """A module imports only modules that come before it."""

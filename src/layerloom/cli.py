@@ -30,6 +30,7 @@ from layerloom.progress import Report
 from layerloom.project import Project
 from layerloom.shot_edits import UnseenEdit
 from layerloom.shot_options import ShotOptions
+from layerloom.waking import wake_gpu
 
 if TYPE_CHECKING:
     from layerloom.shots import ShotList
@@ -85,6 +86,8 @@ def decompose(
     """
     with Console(json) as console:
         console.report(Report("start", 0.0))  # PyTorch takes seconds to load
+        if device != "cpu":
+            wake_gpu()
         from layerloom import pipeline
 
         pipeline.check_new_project(out, resume)

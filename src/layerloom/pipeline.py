@@ -8,7 +8,9 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -261,9 +263,15 @@ def _source_frames(clip: Clip) -> Iterator[np.ndarray]:
 
 
 def _wake(device: torch.device) -> None:
-    """A GPU takes a second or more to be ready; meanwhile frames are read."""
+    """A GPU takes a second or more to be ready, and so do the kernels' modules; meanwhile frames are read."""
+
+    def wake() -> None:
+        torch.zeros(1, device=device)
+        if find_spec("triton") is not None:
+            import_module("layerloom.train.fused")
+
     if device.type == "cuda":
-        threading.Thread(target=torch.zeros, args=(1,), kwargs={"device": device}).start()
+        threading.Thread(target=wake).start()
 
 
 def _check_memory(frames: int, size: Size, device: torch.device, path: Path) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from fractions import Fraction
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from layerloom.clip import SourceReference
 from layerloom.conventions import Size
 from layerloom.errors import UserError
 from layerloom.layer_files import BakedLayer, Layer, check_layer, write_layer
+from layerloom.parallel import do_in_threads
 
 FORMAT = "layerloom-project"
 VERSION = 1
@@ -87,11 +88,10 @@ class Project:
         }
         text = json.dumps(header, indent=1, ensure_ascii=False, allow_nan=False)
         with new_folder(path) as folder:
-            for layer in layers:
-                write_layer(folder / "layers" / layer.name, layer)
-            save_file(
-                {name: np.ascontiguousarray(value) for name, value in weights.items()}, folder / "weights.safetensors"
-            )
+            contiguous = {name: np.ascontiguousarray(value) for name, value in weights.items()}
+            write = [partial(write_layer, folder / "layers" / layer.name, layer) for layer in layers]
+            write.append(partial(save_file, contiguous, folder / "weights.safetensors"))
+            do_in_threads(lambda part: part(), write)
             (folder / "project.json").write_text(text + "\n", encoding="utf-8")
         return Project.open(path)
 

@@ -44,9 +44,11 @@ def _plan_canvas(
     motion: Float[np.ndarray, "t 3 3"], coverage: UInt8[np.ndarray, "t h w"], is_background: bool
 ) -> Canvas:
     size = coverage.shape[2], coverage.shape[1]
-    sampled = coverage[:, ::SAMPLE_STRIDE, ::SAMPLE_STRIDE]
+    # Lines stay lines, so the frames' corners say how far the background reaches.
+    rows, columns = (slice(0, side, side - 1 if is_background else SAMPLE_STRIDE) for side in coverage.shape[1:])
+    sampled = coverage[:, rows, columns]
     seen = np.ones_like(sampled, bool) if is_background else sampled > 127
-    grid = pixel_centres(size)[::SAMPLE_STRIDE, ::SAMPLE_STRIDE]
+    grid = pixel_centres(size)[rows, columns]
     mapped: list[np.ndarray] = []
     texels_per_pixel: list[float] = []
     for matrix, mask in zip(motion, seen, strict=True):

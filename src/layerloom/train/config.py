@@ -64,5 +64,5 @@ def settings_for(quality: Quality, device: str, seed: int = 0) -> TrainSettings:
         # Cells are larger here, and steps too few for low rates.
         rates = LearningRates(networks=5e-3, mapping_texels=6e-2, log_lighting=4e-3, finer_levels=0.0)
         return TrainSettings(steps, 128, seed, rates=rates, field=small)
-    steps = {"draft": 1500, "standard": 8000, "fine": 30000}[quality]
+    steps = {"draft": 1500, "standard": 6000, "fine": 30000}[quality]
     return TrainSettings(steps, 1024, seed)

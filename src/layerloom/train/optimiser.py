@@ -28,12 +28,13 @@ class Group:
     level_factors: tuple[tuple[int, float], ...] = ()
 
     def rates(self, length: int) -> Float[Tensor, " length"]:
-        """Of each single parameter, and of padding up to `length`."""
-        if not self.level_factors:
-            return torch.full((length,), self.rate)
-        entries, factors = zip(*self.level_factors, strict=True)
-        factor = torch.tensor(factors).repeat_interleave(torch.tensor(entries))
-        return self.rate * torch.cat([factor, factor.new_ones(length - len(factor))])
+        """Of each single parameter, and of padding up to `length`; where the parameters are."""
+        rates = torch.full((length,), self.rate, device=self.parameters[0].device)
+        begin = 0
+        for entries, factor in self.level_factors:
+            rates[begin : begin + entries] *= factor
+            begin += entries
+        return rates
 
 
 def groups(field: nn.Module, rates: LearningRates) -> Iterator[Group]:
@@ -83,7 +84,7 @@ class PlainAdam:
         self._adam.step()
         with torch.no_grad():
             for (table, share), old in zip(self._shares, before, strict=True):
-                table.copy_(torch.lerp(old, table, share.to(old.device)))
+                table.copy_(torch.lerp(old, table, share))
 
     def scale_rates(self, factor: float) -> None:
         """Set the rates to `factor` times those at the start."""
@@ -123,8 +124,7 @@ class FlatAdam:
         for group, length in zip(every, lengths, strict=True):
             self._take_in(group, begin)
             begin += length
-        own = torch.cat([group.rates(length) for group, length in zip(every, lengths, strict=True)])
-        self._rates = own.to(like.device)
+        self._rates = torch.cat([group.rates(length) for group, length in zip(every, lengths, strict=True)])
         self._factor, self._count = like.new_ones(()), like.new_zeros(())
 
     def step(self) -> None:
