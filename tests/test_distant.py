@@ -59,6 +59,25 @@ def test_what_leaves_the_frame_or_is_on_an_outline_has_no_confidence(clip: Synth
     assert (field.forward_confidence[0][outside] < 10).mean() > 0.95
 
 
+def test_a_layer_that_motion_takes_to_infinity_has_no_flow(clip: SyntheticClip, masks: Masks) -> None:
+    motion = np.tile(np.eye(3), (len(clip.names), len(clip.frames), 1, 1))
+    motion[-1, STEP:, 2, 0] = -1 / 90
+    (field,) = distant_flow(clip.frames, masks, motion, (STEP,), clip.size, pair_matcher(), torch.device("cpu"))
+    assert np.isfinite(field.forward).all() and np.isfinite(field.backward).all()
+
+
+def test_fields_may_be_finer_than_what_is_matched(
+    clip: SyntheticClip, masks: Masks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    motion = estimate_motion(compute_flow(clip.frames, (1, 2, 4)), masks)
+    monkeypatch.setattr("layerloom.prepare.distant.FIELD_LONG_EDGE", clip.size[0] // 2)
+    (field,) = distant_flow(clip.frames, masks, motion, (STEP,), clip.size, pair_matcher(), torch.device("cpu"))
+    background = len(clip.names) - 1
+    sure = (field.forward_confidence[0] > 200) & (clip.alpha[background, 0] > 0.98)
+    error = np.linalg.norm(field.forward[0] - true_flow(clip, background, 0, STEP), axis=-1)
+    assert field.size == clip.size and sure.any() and np.median(error[sure]) < 0.3
+
+
 def test_refinement_finds_a_fraction_of_a_pixel_under_another_light() -> None:
     rng = np.random.default_rng(0)
     picture = cv2.GaussianBlur(rng.random((120, 160)).astype(np.float32), (0, 0), 2.0)

@@ -16,9 +16,9 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 from torch import Tensor
 
 from layerloom.clip import FlowField, Masks, layer_coverage
-from layerloom.conventions import Size, transform_points
+from layerloom.conventions import Size, fit_long_edge, rescale_positions, transform_points
 from layerloom.parallel import in_threads
-from layerloom.prepare.flow import PairMatcher, shrink
+from layerloom.prepare.flow import FIELD_LONG_EDGE, PairMatcher, shrink
 from layerloom.prepare.raft import agreement_on_device
 
 PAIRS_AT_ONCE = 16
@@ -26,8 +26,7 @@ SMALLEST_SHARE = 1e-4
 """Of the frame: a layer that shows less of itself is not matched."""
 LARGEST_ZOOM = 4.0
 """In area; beyond, one frame's texture is not the other's."""
-LONGEST_PIXELS = 60000.0
-"""What half precision holds."""
+LONGEST_PIXELS = 1e4
 
 FlowImages = Float32[Tensor, "n 2 h w"]
 Matrices = Float32[Tensor, "n 3 3"]
@@ -49,13 +48,14 @@ def distant_flow(
     A pixel of a layer that the other frame does not show gets confidence 0.
     """
     steps = [step for step in steps if step < len(frames)]
-    pictures = torch.from_numpy(shrink(frames, size)).to(device)
-    owners = torch.from_numpy(_owners(masks, size)).to(device)
-    to_small = np.diag([size[0] / frames.shape[2], size[1] / frames.shape[1], 1.0])
+    work_size = fit_long_edge(size, FIELD_LONG_EDGE)
+    pictures = torch.from_numpy(shrink(frames, work_size)).to(device)
+    owners = torch.from_numpy(_owners(masks, work_size)).to(device)
+    to_small = np.diag([work_size[0] / frames.shape[2], work_size[1] / frames.shape[1], 1.0])
     motion = to_small @ motion @ np.linalg.inv(to_small)
     fields: list[FlowField] = []
     for number, step in enumerate(steps):
-        field = _DeviceField(len(frames) - step, size, device)
+        field = _DeviceField(len(frames) - step, work_size, device)
         tasks = np.array(list(_tasks(motion, owners, step)), int).reshape(-1, 2)
         for begin in range(0, len(tasks), PAIRS_AT_ONCE):
             part = tasks[begin : begin + PAIRS_AT_ONCE]
@@ -66,7 +66,7 @@ def distant_flow(
             forward, backward = _whole_way(carried, there, back)
             field.enter(start, owners[layer, start], owners[layer, start + step], forward, backward)
             progress((number + (begin + len(part)) / len(tasks)) / len(steps))
-        fields.append(field.on_host(step))
+        fields.append(field.on_host(step, size))
     return tuple(fields)
 
 
@@ -89,15 +89,27 @@ class _DeviceField:
         """Flow of a layer, where the layer is; pairs may repeat, with other layers."""
         ways = ((forward, backward, here), (backward, forward, there))
         for (flow, opposite, own), flows, confidences in zip(ways, self.flows, self.confidences, strict=True):
-            sure = agreement_on_device(flow, opposite)
-            values = flow.clamp(-LONGEST_PIXELS, LONGEST_PIXELS).permute(0, 2, 3, 1).half()
+            # What a homography takes to infinity is nowhere.
+            known = own & (flow.abs() < LONGEST_PIXELS).all(1) & opposite.isfinite().all(1)
+            sure = agreement_on_device(flow.nan_to_num(), opposite.nan_to_num()) * known
+            values = torch.where(known[:, None], flow, 0).permute(0, 2, 3, 1).half()
             for pair, mine, value, confidence in zip(start.tolist(), own, values, sure, strict=True):
                 flows[pair] = torch.where(mine[..., None], value, flows[pair])
                 confidences[pair] = torch.where(mine, confidence, confidences[pair])
 
-    def on_host(self, step: int) -> FlowField:
-        forward, backward = (flow.cpu().numpy() for flow in self.flows)
-        return FlowField(step, forward, backward, *(confidence.cpu().numpy() for confidence in self.confidences))
+    def on_host(self, step: int, size: Size) -> FlowField:
+        forward, backward = (_at_size(flow, size).cpu().numpy() for flow in self.flows)
+        sure = (_at_size(confidence[..., None], size)[..., 0].cpu().numpy() for confidence in self.confidences)
+        return FlowField(step, forward, backward, *sure)
+
+
+def _at_size(values: Tensor, size: Size) -> Tensor:
+    """Fields (t h w c) at another size; displacements grow with it."""
+    small = values.shape[2], values.shape[1]
+    if small == size:
+        return values
+    large = functional.interpolate(values.permute(0, 3, 1, 2).float(), size[::-1], mode="bilinear").permute(0, 2, 3, 1)
+    return (rescale_positions(large, small, size) if values.shape[3] == 2 else large).to(values.dtype)
 
 
 def _owners(masks: Masks, size: Size) -> Bool[np.ndarray, "layers t _ _"]:

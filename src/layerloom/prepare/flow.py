@@ -74,8 +74,11 @@ def compute_flow(
 
 
 def pair_matcher(method: str | Path = "dis", weights: Path | None = None, device: str = "cpu") -> PairMatcher:
-    """What matches pictures that look at much the same: RAFT where that is the method, else DIS."""
-    if method != "raft" or weights is None:
+    """What matches pictures that look at much the same: RAFT on a GPU where that is the method, else DIS.
+
+    DIS is as exact there, and on a CPU a hundred times as fast.
+    """
+    if method != "raft" or weights is None or device == "cpu":
         return _dis_pairs
     return RaftPairs(load_raft(weights), device)
 
