@@ -35,3 +35,13 @@ def test_lines_of_a_log_say_what_is_done_and_how_long_it_takes(
             shown.report(Report("train", step / 100, psnr=30.0))
     lines = capsys.readouterr().err.splitlines()
     assert lines == [f"train {20 * n}% {50 - 10 * n} s left, 30.0 dB" for n in range(1, 5)] + ["train 100% 30.0 dB"]
+
+
+def test_a_message_stays_whatever_comes_after(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
+    for as_json in (False, True):
+        with Console(as_json) as shown:
+            shown.report(Report("masks", 1.0, message="nothing moves"))
+            shown.report(Report("motion", 0.0))
+    read = capsys.readouterr()
+    assert read.err.splitlines() == ["nothing moves"]
+    assert json.loads(read.out.splitlines()[0])["message"] == "nothing moves"

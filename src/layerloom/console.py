@@ -49,6 +49,8 @@ class Console:
         is_new = report.stage != self._stage
         self._stage = report.stage
         left = self._seconds_left(report)
+        if report.message is not None and not self.as_json:
+            self.note(report.message)
         if not self._progress.disable:
             self._report_bar(report, left)
         elif self.as_json and (self._is_due(report, JSON_INTERVAL_SECONDS) or is_new or report.done >= 1):
@@ -101,9 +103,9 @@ class Console:
         return (now - begun) * (1 - report.done) / (report.done - first) if report.done > first else None
 
     def _is_due(self, report: Report, interval_seconds: float) -> bool:
-        """Whether the last line is long past, or there is a message."""
+        """Whether the last line is long past, or a line of JSON bears a message."""
         now = time.perf_counter()
-        if now - self._last_line < interval_seconds and not report.message:
+        if now - self._last_line < interval_seconds and not (self.as_json and report.message):
             return False
         self._last_line = now
         return True
@@ -124,7 +126,6 @@ class Console:
 def _notes(report: Report, left: float | None) -> str:
     notes = [f"{left:.0f} s left"] if left is not None and report.done < 1 else []
     notes += [f"{report.psnr:.1f} dB"] if report.psnr is not None else []
-    notes += [report.message] if report.message is not None else []
     return ", ".join(notes)
 
 

@@ -105,7 +105,11 @@ def prepare(
     found = discover_masks(images, fields) if given is None else complete_masks(given, images, fields)
     del given
     if not found.names:
-        on_report(Report("masks", 1.0, message="nothing moves against the camera: one background layer"))
+        on_report(
+            Report(
+                "masks", 1.0, message="nothing moves against the camera: one background layer; --masks tells of objects"
+            )
+        )
     on_report(Report("motion", 0.0))
     motion = estimate_motion(fields, found)
     matcher = pair_matcher(flow, flow_weights, device.type)
