@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "layerloom"
 COMPILED = {
     f"layerloom.kernels.{name}"
     for name in ("cpu", "hashgrid", "mlp", "tiles", "mapping", "objective", "consistency", "adam", "splat")
-} | {f"layerloom.rendering.{name}" for name in ("sampling", "cpu", "kernel")}
+} | {f"layerloom.rendering.{name}" for name in ("addresses", "sampling", "tiles", "cpu", "kernel")}
 
 
 def checked_modules() -> list[str]:

@@ -25,8 +25,8 @@ train.config train.sampling train.losses train.optimiser train.fused train.train
 layer_files project bake pipeline
 canvas_edits shot_edits edits staging cameras timing coverage shadows shots
 mattes trackers documents blending films placing patches
-rendering.scene rendering.definition rendering.packing rendering.sampling rendering.cpu rendering.kernel
-rendering.cuda rendering.choice rendering.detail rendering render neural_render
+rendering.scene rendering.definition rendering.packing rendering.addresses rendering.sampling rendering.tiles
+rendering.cpu rendering.kernel rendering.cuda rendering.choice rendering.detail rendering render neural_render
 scripts layer_videos export
 tracks measures evaluate truth report
 demo console waking canvas_options shot_options cli

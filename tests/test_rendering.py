@@ -28,7 +28,7 @@ from layerloom.project import Project
 from layerloom.render import READ_AHEAD, Mode, frames_of, render, render_shots
 from layerloom.rendering import definition
 from layerloom.rendering.detail import DetailMaps
-from layerloom.rendering.packing import pack_images
+from layerloom.rendering.packing import Images
 from layerloom.rendering.scene import Inputs, Pyramid, Scene
 from layerloom.staging import Instance, Shot, is_still, shows_a_picture, still_shot
 from layerloom.synthetic import SyntheticClip, make_clip
@@ -231,9 +231,9 @@ def test_a_shrinking_texture_does_not_shimmer(project: Project) -> None:
         for image, spread, least in ((checkers, 0.001 if way == "evenly" else 0.15, 0.0), (noise, np.inf, 26.0)):
             pyramid = Pyramid(image, 0, 0, (False,) * 4)
             shown = definition.filtered(pyramid, uv, shape).numpy()
-            packed = pack_images([pyramid])
+            packed = Images([pyramid])
             covered = ellipse(*jacobian.astype(np.float32).ravel())
-            point = filtered(packed.images[0], packed.levels, packed.texels, *uv[3, 5].numpy(), covered)
+            point = filtered(packed.records[0], *uv[3, 5].numpy(), covered)
             np.testing.assert_allclose(point, shown[3, 5], atol=1e-4)
             finer = (np.arange(16) + 0.5) / 16 - 0.5
             around = np.stack(np.meshgrid(finer, finer), -1).reshape(-1, 1, 1, 2) @ jacobian.T

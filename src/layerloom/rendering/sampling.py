@@ -1,6 +1,6 @@
 """What a compiled loop looks up at one point: the definition's functions for a pixel, by Numba.
 
-Maps, images and levels are records of `packing`.
+Maps and images are records of `packing`.
 """
 
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from layerloom.rendering.addresses import blend_floats, blend_levels, levels_at
 from layerloom.rendering.scene import DETAIL_MARGIN, FINEST_TEXELS_PER_PIXEL, MOST_PROBES
 
 FINEST, MOST = np.float32(FINEST_TEXELS_PER_PIXEL), np.float32(MOST_PROBES)
@@ -48,36 +49,33 @@ def mix(a: np.float32, b: np.float32, share: np.float32) -> np.float32:
 
 
 @njit(inline="always", **FAST)
-def look_up(texels: Array, start: int, columns: int, rows: int, x: np.float32, y: np.float32) -> Values:
-    """Four values, bilinear; `x`, `y`: from the first entry's own place."""
+def corners(columns: int, rows: int, x: np.float32, y: np.float32) -> tuple[int, int, Values]:
+    """The entries at the upper and at the lower left of a place in a grid, and the weights of the four around it."""
     column, fx = cell(x, columns)
     row, fy = cell(y, rows)
-    # Unsigned: Numba then leaves out the check for indices that count from the end.
-    at = np.uint64(start + row * columns + column)
-    below = at + np.uint64(columns)
-    right, low = at + np.uint64(1), below + np.uint64(1)
-    gx, gy = ONE - fx, ONE - fy
-    a, b, c, d = gx * gy, fx * gy, gx * fy, fx * fy
-    return (
-        a * texels[at, 0] + b * texels[right, 0] + c * texels[below, 0] + d * texels[low, 0],
-        a * texels[at, 1] + b * texels[right, 1] + c * texels[below, 1] + d * texels[low, 1],
-        a * texels[at, 2] + b * texels[right, 2] + c * texels[below, 2] + d * texels[low, 2],
-        a * texels[at, 3] + b * texels[right, 3] + c * texels[below, 3] + d * texels[low, 3],
-    )
+    at, gx, gy = row * columns + column, ONE - fx, ONE - fy
+    return at, at + columns, (gx * gy, fx * gy, gx * fy, fx * fy)
+
+
+@njit(inline="always", **FAST)
+def look_up(address: int, columns: int, rows: int, x: np.float32, y: np.float32) -> Values:
+    """Four floats, bilinear; `x`, `y`: from the first entry's own place."""
+    at, below, weights = corners(columns, rows, x, y)
+    return blend_floats(address, at, below, *weights)
 
 
 @njit(**FAST)
-def map_point(maps: Record, nodes: Array, x: float, y: float) -> Mapped:
+def map_point(maps: Record, x: float, y: float) -> Mapped:
     """Texel position at a source position, and its derivatives."""
     node_x, node_y = np.float32(x) * maps.node_per_x, np.float32(y) * maps.node_per_y
     column, fx = cell(node_x, maps.node_columns)
     row, fy = cell(node_y, maps.node_rows)
-    at = maps.node_start + row * maps.node_columns + column
-    below = at + maps.node_columns
+    nodes, at = levels_at(maps.node_at), 2 * (row * maps.node_columns + column)
+    below = at + 2 * maps.node_columns
     inside_x = maps.node_per_x if 0 <= node_x <= maps.node_columns - 1 else ZERO
     inside_y = maps.node_per_y if 0 <= node_y <= maps.node_rows - 1 else ZERO
-    u, ux, uy = between(nodes[at, 0], nodes[at + 1, 0], nodes[below, 0], nodes[below + 1, 0], fx, fy)
-    v, vx, vy = between(nodes[at, 1], nodes[at + 1, 1], nodes[below, 1], nodes[below + 1, 1], fx, fy)
+    u, ux, uy = between(nodes[at], nodes[at + 2], nodes[below], nodes[below + 2], fx, fy)
+    v, vx, vy = between(nodes[at + 1], nodes[at + 3], nodes[below + 1], nodes[below + 3], fx, fy)
     return (
         np.float32(maps.a00 * x + maps.a01 * y + maps.a02) + (maps.low_x + maps.step_x * u),
         np.float32(maps.a10 * x + maps.a11 * y + maps.a12) + (maps.low_y + maps.step_y * v),
@@ -99,8 +97,9 @@ def between(
 
 
 @njit(**FAST)
-def own_alpha(maps: Record, alphas: Array, x: np.float32, y: np.float32) -> np.float32:
+def own_alpha(maps: Record, x: np.float32, y: np.float32) -> np.float32:
     """Zero outside of the source's frame."""
+    alphas = levels_at(maps.alpha_at)
     columns, rows = maps.alpha_columns, maps.alpha_rows
     x, y = x * maps.alpha_per_x, y * maps.alpha_per_y
     if not (0 <= x <= columns and 0 <= y <= rows):
@@ -108,7 +107,7 @@ def own_alpha(maps: Record, alphas: Array, x: np.float32, y: np.float32) -> np.f
     x, y = min(max(x - HALF, ZERO), np.float32(columns - 1)), min(max(y - HALF, ZERO), np.float32(rows - 1))
     left, top = int(x), int(y)
     fx, fy = x - np.float32(left), y - np.float32(top)
-    at = maps.alpha_start + top * columns + left
+    at = top * columns + left
     right = 1 if left < columns - 1 else 0
     below = at + (columns if top < rows - 1 else 0)
     upper = mix(np.float32(alphas[at]), np.float32(alphas[at + right]), fx)
@@ -136,17 +135,21 @@ def ellipse(ux: np.float32, uy: np.float32, vx: np.float32, vy: np.float32) -> E
 
 
 @njit(inline="always", **FAST)
-def look_up_level(levels: Array, texels: Array, number: int, x: np.float32, y: np.float32) -> Values:
-    level = levels[number]
-    x, y = x * level.per_x + HALF, y * level.per_y + HALF
-    return look_up(texels, level.start, level.columns, level.rows, x, y)
+def look_up_level(image: Record, number: int, x: np.float32, y: np.float32) -> Values:
+    """A copy of an image, bilinear; x, y: texels of the largest one."""
+    x, y = x * image.per_x[number] + HALF, y * image.per_y[number] + HALF
+    at, below, weights = corners(image.columns[number], image.rows[number], x, y)
+    a, b, c, d = blend_levels(image.at[number], at, below, *weights)
+    return a * image.step, b * image.step, c * image.step, d * image.step
 
 
 @njit(**FAST)
-def filtered(image: Record, levels: Array, texels: Array, u: np.float32, v: np.float32, covered: Ellipse) -> Values:
+def filtered(image: Record, u: np.float32, v: np.float32, covered: Ellipse) -> Values:
     """An image over what a pixel covers."""
     axis_x, axis_y, probes, level = covered
     x, y = u - image.left, v - image.top
+    if probes == ONE and level == ZERO:
+        return look_up_level(image, 0, x, y)
     level = min(level, np.float32(image.levels - 1))
     finer = int(level)
     coarser = min(finer + 1, image.levels - 1)
@@ -155,8 +158,8 @@ def filtered(image: Record, levels: Array, texels: Array, u: np.float32, v: np.f
     for probe in range(int(probes)):
         along = (np.float32(probe) + HALF) / probes - HALF
         px, py = x + along * axis_x, y + along * axis_y
-        fine = look_up_level(levels, texels, image.level + finer, px, py)
-        coarse = look_up_level(levels, texels, image.level + coarser, px, py)
+        fine = look_up_level(image, finer, px, py)
+        coarse = look_up_level(image, coarser, px, py)
         a, b = a + mix(fine[0], coarse[0], share), b + mix(fine[1], coarse[1], share)
         c, d = c + mix(fine[2], coarse[2], share), d + mix(fine[3], coarse[3], share)
     return a / probes, b / probes, c / probes, d / probes
@@ -182,11 +185,9 @@ def is_inside(picture: Array, x: float, y: float) -> bool:
 
 
 @njit(**FAST)
-def place_of(
-    maps: Record, nodes: Array, x: float, y: float, u: np.float32, v: np.float32
-) -> tuple[np.float32, np.float32]:
+def place_of(maps: Record, x: float, y: float, u: np.float32, v: np.float32) -> tuple[np.float32, np.float32]:
     """Where a texel lies in a frame, one Newton step from a place near it."""
-    mapped = map_point(maps, nodes, x, y)
+    mapped = map_point(maps, x, y)
     du, dv = u - mapped[0], v - mapped[1]
     return (
         np.float32(x) + maps.inverse00 * du + maps.inverse01 * dv,
@@ -195,33 +196,8 @@ def place_of(
 
 
 @njit(**FAST)
-def carried(
-    maps: Record, details: Array, x: np.float32, y: np.float32, kept: np.float32
-) -> tuple[np.float32, np.float32, np.float32]:
+def carried(maps: Record, x: np.float32, y: np.float32, kept: np.float32) -> tuple[np.float32, np.float32, np.float32]:
     x, y = x + DETAIL_OFFSET, y + DETAIL_OFFSET
-    a, b, c, share = look_up(details, maps.detail_start, maps.detail_columns, maps.detail_rows, x, y)
+    a, b, c, share = look_up(maps.detail_at, maps.detail_columns, maps.detail_rows, x, y)
     weight = min(kept, share)
     return weight * a, weight * b, weight * c
-
-
-@njit(cache=True, **FAST)
-def is_simple(instance: Record, maps: Record, nodes: Array) -> bool:
-    """Whether the source itself shows the layer, and no pixel covers so much of it that a probe is not enough."""
-    if instance.moves or instance.share > ZERO:
-        return False
-    right_u = right_v = down_u = down_v = np.int32(0)
-    for row in range(maps.node_rows - 1):
-        at = maps.node_start + row * maps.node_columns
-        here, below = nodes[at : at + maps.node_columns], nodes[at + maps.node_columns : at + 2 * maps.node_columns]
-        for column in range(maps.node_columns - 1):
-            right_u = max(right_u, abs(np.int32(here[column + 1, 0]) - np.int32(here[column, 0])))
-            right_v = max(right_v, abs(np.int32(here[column + 1, 1]) - np.int32(here[column, 1])))
-            down_u = max(down_u, abs(np.int32(below[column, 0]) - np.int32(here[column, 0])))
-            down_v = max(down_v, abs(np.int32(below[column, 1]) - np.int32(here[column, 1])))
-    right = np.hypot(right_u * maps.step_x, right_v * maps.step_y) * maps.node_per_x
-    bent = right + np.hypot(down_u * maps.step_x, down_v * maps.step_y) * maps.node_per_y
-    straight = np.sqrt(maps.a00**2 + maps.a01**2 + maps.a10**2 + maps.a11**2)
-    spread = straight**2
-    area = abs(maps.a00 * maps.a11 - maps.a01 * maps.a10)
-    longest = (np.sqrt(max(spread + 2 * area, 0.0)) + np.sqrt(max(spread - 2 * area, 0.0))) / 2
-    return longest + bent <= FINEST

@@ -1,6 +1,5 @@
 """Scene: a project and its edits, read and checked: what every back end starts from."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -25,7 +24,8 @@ at up to two texels per pixel where the layer is seen largest."""
 MOST_PROBES = 8
 DETAIL_MARGIN = 16
 """Pixels beyond a picture over which what the layers cannot explain of it fades out."""
-
+FAR = 1e9
+"""Texels farther away than any canvas reaches."""
 
 Ends = tuple[bool, bool, bool, bool]
 """Whether an image ends at its left, top, right and bottom side: beyond it is zero. Elsewhere its border goes on."""
@@ -46,7 +46,7 @@ class Pyramid:
     def reach(self) -> tuple[float, float, float, float]:
         """Texels of the canvas between which it is something: left, top, right, bottom."""
         sides = (float(self.left), float(self.top), float(self.left + self.size[0]), float(self.top + self.size[1]))
-        far = (-math.inf, -math.inf, math.inf, math.inf)
+        far = (-FAR, -FAR, FAR, FAR)
         left, top, right, bottom = (s if end else f for s, end, f in zip(sides, self._ends, far, strict=True))
         return left, top, right, bottom
 
