@@ -49,7 +49,8 @@ _ENCODERS = {
         ("yuv420p", "yuv420p"),  # few players decode 10-bit H.264
         ("yuv444p", "yuv444p"),
         None,
-        {"crf": "15", "preset": "medium"},
+        # Close to "medium" at 15 in picture and size, much faster; without trellis flat colours shift.
+        {"crf": "14", "preset": "veryfast", "trellis": "1"},
         0.05,
     ),
     "hevc": _Encoder(
@@ -343,6 +344,7 @@ class _VideoWriter:
         stream = self._container.add_stream(encoder.name, rate=self._fps, options=dict(encoder.options))
         assert isinstance(stream, VideoStream)
         stream.width, stream.height = width, height
+        stream.thread_type = "AUTO"  # else x264 cuts every picture into slices
         stream.pix_fmt = ((encoder.alpha_formats or formats) if alpha else formats)[deep]
         if alpha and encoder.name == "libvpx-vp9":
             stream.metadata["alpha_mode"] = "1"  # without it players take VP9 for opaque
