@@ -13,7 +13,7 @@ from layerloom.synthetic import make_clip
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "layerloom"
 
 ORDER_ON_THE_PAGE = """
-errors conventions clip parallel
+errors conventions clip parallel compiling
 media.images media.colour media.container media.reading media.sound media.writing media
 synthetic progress gaps
 prepare.refine prepare.raft prepare.flow prepare.links prepare.masks prepare.outlines prepare.complete
@@ -23,7 +23,7 @@ kernels.consistency kernels.adam kernels.splat kernels.dispatch kernels
 model.encoding model.canvas model.layers model.storage model
 train.config train.sampling train.losses train.optimiser train.fused train.trainer train
 layer_files project bake pipeline
-canvas_edits shot_edits edits staging cameras timing coverage shadows shots
+canvas_edits shot_edits edits staging cameras timing coverage shadows shots cast_shadows
 mattes trackers documents blending films placing patches
 rendering.scene rendering.definition rendering.packing rendering.addresses rendering.sampling rendering.tiles
 rendering.cpu rendering.kernel rendering.cuda rendering.choice rendering.detail rendering render neural_render
@@ -36,8 +36,19 @@ READING_ORDER = ORDER_ON_THE_PAGE.split()
 
 LEARNING_HALF = ("prepare", "kernels", "model", "train", "bake", "pipeline", "neural_render")
 EDITING_HALF = (
-    *("gaps", "layer_files", "project"),
-    *("canvas_edits", "shot_edits", "edits", "staging", "cameras", "timing", "coverage", "shadows", "shots"),
+    *("compiling", "gaps", "layer_files", "project"),
+    *(
+        "canvas_edits",
+        "shot_edits",
+        "edits",
+        "staging",
+        "cameras",
+        "timing",
+        "coverage",
+        "shadows",
+        "shots",
+        "cast_shadows",
+    ),
     *("mattes", "documents", "blending", "films", "placing", "patches", "rendering", "render"),
     *("trackers", "scripts", "layer_videos", "export"),
 )

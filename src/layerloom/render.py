@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
+from layerloom.cast_shadows import relight
 from layerloom.coverage import unseen_marker
 from layerloom.edits import Edit
 from layerloom.mattes import mattes, own_alphas
@@ -20,7 +21,6 @@ from layerloom.project import Project
 from layerloom.rendering.choice import Device, Renderer, make_renderer
 from layerloom.rendering.detail import DetailMaps
 from layerloom.rendering.scene import Inputs, Scene
-from layerloom.shadows import unshadowed_layers, without_shadows
 from layerloom.shots import list_shots
 from layerloom.staging import Shot, is_still, neighbours, shows_a_picture
 
@@ -53,11 +53,11 @@ def render_shots(
 
     Shots are taken one after the other while frames are made.
     """
-    unshadowed = unshadowed_layers(project, edits)
-    scene = Scene(without_shadows(project, unshadowed), edits)
+    relit = relight(project, edits)
+    scene = Scene(relit.project, edits)
     renderer = make_renderer(scene, project.source_bit_depth, device)
     footage = _Footage(project, mode)
-    details = DetailMaps(project, unshadowed, device) if mode == "detail" else None
+    details = DetailMaps(project, relit.unshadowed, device) if mode == "detail" else None
     objects = [layer for layer in scene.hidden if project.layers[layer].kind == "object"]
     draw = partial(_render_shot, project, renderer, details, objects, project.source_bit_depth)
     mark = unseen_marker(project, edits)

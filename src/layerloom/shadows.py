@@ -21,17 +21,19 @@ def unshadowed_layers(project: Project, edits: Sequence[Edit]) -> frozenset[int]
     return frozenset(project.layer_index(edit.layer) for edit in edits if isinstance(edit, UnshadowEdit))
 
 
-def without_shadows(project: Project, layers: Collection[int]) -> Project:
-    """The project with the background's light, around objects, of the times before and after when they are elsewhere.
+def background_light(project: Project) -> Float32[np.ndarray, "t rows columns 3"]:
+    background = project.layers[-1]
+    return np.stack([background.lighting_grid(frame) for frame in range(project.source.frames)])
+
+
+def free_light(project: Project, layers: Collection[int]) -> Float32[np.ndarray, "t rows columns 3"]:
+    """The background's light with, around objects, that of the times before and after when they are elsewhere.
 
     A place that they never leave stays as it is.
     """
-    if not layers:
-        return project
-    background = len(project.layers) - 1
-    grids = np.stack([project.layers[background].lighting_grid(frame) for frame in range(project.source.frames)])
-    known = np.stack([_lit_nodes(project, layers, frame, grids.shape[2:0:-1]) for frame in range(len(grids))])
-    return project.with_lighting(background, fill_in_time(grids, known))
+    light = background_light(project)
+    known = [_lit_nodes(project, layers, frame, light.shape[2:0:-1]) for frame in range(len(light))]
+    return fill_in_time(light, np.stack(known))
 
 
 def shadow_share(project: Project, layers: Collection[int], frame: int) -> Float32[np.ndarray, "h w"]:
@@ -46,8 +48,24 @@ def shadow_share(project: Project, layers: Collection[int], frame: int) -> Float
     return share
 
 
+def canvas_share(
+    project: Project, layers: Collection[int], frame: int, nodes: Size
+) -> Float32[np.ndarray, "rows columns"]:
+    """The same at the nodes of the background's light; 0 where the frame does not show them."""
+    share, inside = _share_at_nodes(project, layers, frame, nodes)
+    return share * inside
+
+
 def _lit_nodes(project: Project, layers: Collection[int], frame: int, nodes: Size) -> Bool[np.ndarray, "rows columns"]:
     """Which nodes of the background's light a frame shows away from objects."""
+    share, inside = _share_at_nodes(project, layers, frame, nodes)
+    return inside & (share == 0)
+
+
+def _share_at_nodes(
+    project: Project, layers: Collection[int], frame: int, nodes: Size
+) -> tuple[Float32[np.ndarray, "rows columns"], Bool[np.ndarray, "rows columns"]]:
+    """The shadows' share at nodes of the background's light, and which of them the frame shows."""
     background = len(project.layers) - 1
     columns, rows = (
         np.linspace(0, side, count, dtype=np.float32)
@@ -58,4 +76,4 @@ def _lit_nodes(project: Project, layers: Collection[int], frame: int, nodes: Siz
     scale = np.array(share.shape[::-1], np.float32) / project.source.size
     position = (xy * scale - 0.5).astype(np.float32)
     near = cv2.remap(share, position[..., 0], position[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return inside & (near == 0)
+    return near, inside

@@ -14,7 +14,7 @@ from layerloom.errors import UserError
 
 @dataclass(frozen=True)
 class MoveEdit:
-    """The object stands elsewhere in the scene, scaled and turned clockwise about its own middle.
+    """The object stands elsewhere in the scene, scaled and turned clockwise about its own middle. So does its shadow.
 
     right, down: pixels of the project's first frame; from there the camera's motion carries the object along.
     """
@@ -40,6 +40,13 @@ class DuplicateEdit(MoveEdit):
 class UnshadowEdit:
     """The background around the object has the light of the times when the object is elsewhere: no shadow of it stays
     where the object is taken away, moved, or shown at another time."""
+
+    layer: str
+
+
+@dataclass(frozen=True)
+class LeaveShadowEdit:
+    """The object's shadow stays where it was when the object is moved, and a second one of the object casts none."""
 
     layer: str
 
@@ -158,7 +165,7 @@ class UnseenEdit:
             raise UserError(f"unseen '{self.content}': allowed are transparent and a colour such as #ff00ff")
 
 
-LayerShotEdit = MoveEdit | UnshadowEdit | FreezeEdit | ReverseEdit | StabilizeEdit
+LayerShotEdit = MoveEdit | UnshadowEdit | LeaveShadowEdit | FreezeEdit | ReverseEdit | StabilizeEdit
 ShotEdit = LayerShotEdit | SpeedEdit | ScaleEdit | CameraEdit | ExtendEdit | CropEdit | UnseenEdit
 
 

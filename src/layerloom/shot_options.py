@@ -18,6 +18,7 @@ from layerloom.shot_edits import (
     ExtendEdit,
     FreezeEdit,
     Keyframe,
+    LeaveShadowEdit,
     MoveEdit,
     ReverseEdit,
     ScaleEdit,
@@ -38,7 +39,8 @@ class ShotOptions:
     Args:
         move: Put an object elsewhere in the scene (pixels), scaled and turned clockwise about its middle.
         duplicate: A second one of the object, placed likewise.
-        unshadow: Take an object's shadow off the background around it, after --hide or --move.
+        unshadow: Take an object's shadow off the background around it, as after --hide.
+        leave_shadow: Leave an object's shadow where it was after --move, which takes it along, and --duplicate.
         freeze: Hold a layer as it is in a frame.
         reverse: Run a layer backwards.
         speed: 0.5 for slow motion with frames made in between, 2 for double speed. Sound is left out.
@@ -54,6 +56,7 @@ class ShotOptions:
     move: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar=PLACING)] = ()
     duplicate: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar=PLACING)] = ()
     unshadow: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="LAYER")] = ()
+    leave_shadow: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="LAYER")] = ()
     freeze: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="LAYER@FRAME")] = ()
     reverse: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="LAYER")] = ()
     speed: Annotated[float | None, arg(metavar="FACTOR", help_behavior_hint="")] = None
@@ -69,6 +72,7 @@ class ShotOptions:
         yield from (MoveEdit(*_placing(text, "--move")) for text in self.move)
         yield from (DuplicateEdit(*_placing(text, "--duplicate")) for text in self.duplicate)
         yield from (UnshadowEdit(layer) for layer in self.unshadow)
+        yield from (LeaveShadowEdit(layer) for layer in self.leave_shadow)
         yield from (_freeze(text) for text in self.freeze)
         yield from (ReverseEdit(layer) for layer in self.reverse)
         yield from [] if self.speed is None else [SpeedEdit(self.speed)]

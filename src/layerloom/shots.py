@@ -30,6 +30,7 @@ from layerloom.shot_edits import (
     DuplicateEdit,
     ExtendEdit,
     FreezeEdit,
+    LeaveShadowEdit,
     MoveEdit,
     ReverseEdit,
     ScaleEdit,
@@ -85,6 +86,20 @@ def list_shots(project: Project, edits: Sequence[Edit], frames: range | None = N
     return ShotList(shots[0].size, shots, timestamps, speed)
 
 
+def list_placings(
+    project: Project, edits: Sequence[Edit], layer: int
+) -> list[tuple[bool, Float64[np.ndarray, "t 3 3"]]]:
+    """For each other place at which a layer is shown: whether it is a copy's, and the homographies that take places in
+    the scene there, by frames."""
+    frames = range(project.source.frames)
+    stage = _Stage(project, edits, frames)
+    return [
+        (isinstance(edit, DuplicateEdit), np.stack([stage.placed(layer, float(frame), edit) for frame in frames]))
+        for edit in stage.placings(layer)
+        if edit is not None
+    ]
+
+
 class _Stage:
     """Layers and cameras of one output. `shown`: the project's frames that it runs through."""
 
@@ -110,12 +125,15 @@ class _Stage:
         camera = self._camera(time, times) @ self._framing(zoom)
         instances: list[Instance] = []
         for layer, moment in enumerate(times):
-            name = self._project.layers[layer].name
-            moves = [move for move in self._moves if move.layer == name]
-            copies = [copy for copy in self._duplicates if copy.layer == name]
-            for placing in (_together(moves) if moves else None, *copies):
+            for placing in self.placings(layer):
                 instances.append(Instance(layer, moment, self._to_source(layer, moment, camera, placing)))
         return Shot(self.size, tuple(instances), *self._picture(instances))
+
+    def placings(self, layer: int) -> tuple[MoveEdit | None, ...]:
+        """Where a layer is shown: at its own place (None) or moved from it, then its copies."""
+        name = self._project.layers[layer].name
+        moves = [move for move in self._moves if move.layer == name]
+        return _together(moves) if moves else None, *(copy for copy in self._duplicates if copy.layer == name)
 
     def _picture(self, instances: Sequence[Instance]) -> tuple[int | None, Homography]:
         """The source's frame that all instances show in one view, if they do, and that view."""
@@ -128,7 +146,7 @@ class _Stage:
     def _to_source(self, layer: int, moment: float, camera: Homography, placing: MoveEdit | None) -> Homography:
         own = self._view(self._background, moment)
         if placing is not None:
-            own = self._placed(layer, moment, placing) @ own
+            own = self.placed(layer, moment, placing) @ own
         return self._snapped(np.linalg.inv(own) @ camera)
 
     def _framing(self, zoom: float) -> Homography:
@@ -171,7 +189,7 @@ class _Stage:
         frames = strength / (1 - strength) / 2 * float(self._project.source.fps)
         return cameras.smooth_path(self._path(layer), frames)
 
-    def _placed(self, layer: int, moment: float, edit: MoveEdit) -> Homography:
+    def placed(self, layer: int, moment: float, edit: MoveEdit) -> Homography:
         """Places in the scene to those where the edit puts them, about the layer's middle."""
         linear = edit.scale * cameras.rotation_matrix(edit.rotation_degrees)
         seen = np.linalg.inv(self._view(layer, moment))
@@ -221,9 +239,12 @@ def _together(moves: Sequence[MoveEdit]) -> MoveEdit:
 
 def _check(project: Project, edits: Sequence[Edit]) -> None:
     for edit in edits:
-        if isinstance(edit, MoveEdit | UnshadowEdit | FreezeEdit | ReverseEdit | StabilizeEdit):
+        if isinstance(edit, MoveEdit | UnshadowEdit | LeaveShadowEdit | FreezeEdit | ReverseEdit | StabilizeEdit):
             layer = project.layer_index(edit.layer)
-            if isinstance(edit, MoveEdit | UnshadowEdit) and project.layers[layer].kind == "background":
+            if (
+                isinstance(edit, MoveEdit | UnshadowEdit | LeaveShadowEdit)
+                and project.layers[layer].kind == "background"
+            ):
                 raise UserError(
                     f"{edit.layer}: the background is the scene itself; only objects can be moved or unshadowed"
                 )

@@ -15,6 +15,7 @@ from numba.core import config
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from layerloom.compiling import compiled
 from layerloom.kernels.reference import HASH_PRIMES, GridLayout
 
 POINTS_PER_BLOCK = 256
@@ -114,7 +115,7 @@ def row_3d(x: int, y: int, z: int, first_row: int, mask: int) -> int:
     return x + y + z + first_row
 
 
-@njit(parallel=True, cache=True, fastmath={"contract"})
+@compiled(parallel=True, fastmath={"contract"})
 def encode_2d(points: Array, table: Array, cells: Array, factors: Array, masks: Array, output: Array) -> None:
     count, features = points.shape[0], table.shape[1]
     for block in prange((count + POINTS_PER_BLOCK - 1) // POINTS_PER_BLOCK):
@@ -134,7 +135,7 @@ def encode_2d(points: Array, table: Array, cells: Array, factors: Array, masks: 
                     output[i, level * features + f] = y0 * low + y1 * high
 
 
-@njit(parallel=True, cache=True, fastmath={"contract"})
+@compiled(parallel=True, fastmath={"contract"})
 def encode_3d(points: Array, table: Array, cells: Array, factors: Array, masks: Array, output: Array) -> None:
     count, features = points.shape[0], table.shape[1]
     for block in prange((count + POINTS_PER_BLOCK - 1) // POINTS_PER_BLOCK):
@@ -167,7 +168,7 @@ def free(coordinate: np.float32) -> np.bool:
     return (coordinate >= 0) & (coordinate <= 1)
 
 
-@njit(parallel=True, cache=True, fastmath={"contract"})
+@compiled(parallel=True, fastmath={"contract"})
 def encode_2d_backward(
     points: Array,
     table: Array,
@@ -213,7 +214,7 @@ def encode_2d_backward(
                         grad_points[worker, i, 1] += dy * np.float32(cells[level, 1])
 
 
-@njit(parallel=True, cache=True, fastmath={"contract"})
+@compiled(parallel=True, fastmath={"contract"})
 def encode_3d_backward(
     points: Array,
     table: Array,

@@ -6,7 +6,7 @@ Numba's arrays would be counted, checked and copied at every call, and what a sh
 # (Numba calls these functions with its own types and LLVM's builders.)
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from llvmlite import ir
@@ -76,12 +76,12 @@ def _add(context: Any, builder: Any, signature: Any, arguments: Any, kind: Any, 
     return context.make_tuple(builder, signature.return_type, values)
 
 
-levels_at: Callable[[int], Any] = intrinsic(_levels_at)
+levels_at: Callable[[int], Any] = cast(Any, intrinsic(_levels_at))
 """uint16 values at an address, to be indexed."""
-bytes_at: Callable[[int], Any] = intrinsic(_bytes_at)
+bytes_at: Callable[[int], Any] = cast(Any, intrinsic(_bytes_at))
 """The same of uint8."""
-blend_floats: Blend = intrinsic(_blend_floats)
+blend_floats: Blend = cast(Any, intrinsic(_blend_floats))
 """blend_floats(address, at, below, a, b, c, d): of entries of four float32 each at an address,
 a · [at] + b · [at + 1] + c · [below] + d · [below + 1]."""
-blend_levels: Blend = intrinsic(_blend_levels)
+blend_levels: Blend = cast(Any, intrinsic(_blend_levels))
 """The same of entries of four int16."""

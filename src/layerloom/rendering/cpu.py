@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numba import njit
 
+from layerloom.compiling import compiled
 from layerloom.rendering.addresses import levels_at
 from layerloom.rendering.packing import INSTANCE, Images, Maps, pack_changes, place
 from layerloom.rendering.sampling import (
@@ -116,7 +117,7 @@ def _paintings(stages: Sequence[Stage]) -> tuple[Int64[np.ndarray, " stages"], F
     return np.array(numbers, np.int64), np.stack(full) if full else np.empty((0, 1, 1, 6), np.float32)
 
 
-@njit(nogil=True, cache=True, **FAST)
+@compiled(nogil=True, **FAST)
 def draw(
     instances: Array, maps: Array, textures: Array, patches: Array, numbers: Array, painting_numbers: Array,
     paintings: Array, taken: Array, backdrop: Array, rows: Rows, detail: bool, output: Array,

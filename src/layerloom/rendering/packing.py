@@ -65,9 +65,7 @@ def _note_image(image: Any, pyramid: Pyramid) -> list[np.ndarray]:
     note(image, step=greatest / FULL_LEVEL, levels=len(pyramid.levels))
     held = [blocks]
     for number, values in enumerate(pyramid.levels):
-        texels: Int16[np.ndarray, "rows columns 4"] = np.rint(values * np.float32(FULL_LEVEL / greatest)).astype(
-            np.int16
-        )
+        texels = np.rint(values * np.float32(FULL_LEVEL / greatest)).astype(np.int16)
         rows, columns = texels.shape[:2]
         image["at"][number], image["columns"][number], image["rows"][number] = texels.ctypes.data, columns, rows
         image["per_x"][number] = (columns - 2) / pyramid.size[0]
