@@ -311,6 +311,20 @@ def test_outputs_in_places_that_cannot_be(run: Run, footage: Path, project: Proj
     assert listing(tmp_path) == ["file"]
 
 
+def test_names_that_are_too_long(run: Run, footage: Path, project: Project, tmp_path: Path) -> None:
+    endless = tmp_path / f"{300 * 'x'}.mp4"
+    for command in (
+        ("decompose", footage / "clip.mp4", "--out", endless),
+        ("render", project.path, "--out", endless),
+        ("render", project.path, "--out", tmp_path / "a.mp4", "--texture", f"object={endless}"),
+        ("export", project.path, "--to", endless),
+        ("evaluate", project.path, "--json", endless),
+        ("info", endless),
+    ):
+        assert_refused(run(*command), "xxx.mp4", "File name too long")
+    assert not listing(tmp_path)
+
+
 def test_no_permission_to_write(
     run: Run, footage: Path, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

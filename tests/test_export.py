@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -232,3 +233,10 @@ def alpha_of(path: Path, decoder: str) -> np.ndarray:
                 values = np.frombuffer(bytes(plane), np.uint8 if bits == 8 else np.uint16)
                 planes.append(values.reshape(plane.height, -1)[:, : plane.width] / np.float32((1 << bits) - 1))
     return np.stack(planes)
+
+
+def test_a_layer_may_be_named_as_a_part_is(tmp_path: Path) -> None:
+    clip = replace(make_clip(size=(96, 64), frames=2, seed=1), names=("exr", "background"))
+    export(make_truth_project(tmp_path, clip), tmp_path / "parts", ["exr", "textures"])
+    files = sorted(path.name for path in (tmp_path / "parts" / "exr").iterdir())
+    assert files == ["00000.exr", "00001.exr", "texture.png"]

@@ -161,7 +161,7 @@ def zero_and_one(folder: Path) -> None:
 
 
 def named_background(folder: Path) -> None:
-    write(folder / "background" / "0.png", square(0))
+    write(folder / "Background" / "0.png", square(0))
 
 
 def spaced_name(folder: Path) -> None:

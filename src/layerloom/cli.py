@@ -339,7 +339,10 @@ def main() -> None:
         _fail_unexpectedly(error)
 
 
-OUTSIDE_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
+OUTSIDE_ERRORS = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
+}
 """Rights, room and wrong places: what the user can mend."""
 
 

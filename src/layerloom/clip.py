@@ -116,7 +116,7 @@ def check_layer_names(names: Sequence[str]) -> None:
     for name in names:
         if not name or not all(c.isalnum() or c in "-_." for c in name) or name.startswith("."):
             raise UserError(f"mask folder '{name}': a layer's name may hold letters, digits, '-', '_' and '.'")
-        if name == BACKGROUND:
+        if name.casefold() == BACKGROUND:  # some file systems take both for one folder
             raise UserError(f"mask folder '{name}': this name is reserved for the last layer")
     if len(set(names)) != len(names):
         raise UserError(f"layer names repeat: {', '.join(names)}")

@@ -115,7 +115,7 @@ def _export_frames(
         for part in parts & PER_FRAME.keys():
             (folder / layer.name / PER_FRAME[part]).mkdir()
     if "exr" in parts:
-        (folder / "exr").mkdir()
+        (folder / "exr").mkdir(exist_ok=True)  # a layer may be named so
     shares = stream_mattes(project, frames) if parts & {"mattes", "tracks", "exr"} else None
     tracks = [GridTracks(project, index) for index in range(len(project.layers))] if "tracks" in parts else []
     for number, source_frame in enumerate(frames):
