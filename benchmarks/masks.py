@@ -4,9 +4,10 @@
 
 A clip is a folder with `video_frames` and `masks` in it; synthetic clips come first. For every clip the flow is made
 once, then every case's masks are completed and compared with the true ones: intersection over union, the mean over
-frames, of each object (of all together where they were found), and in how many frames an object covers more of
-another's mask than of its own. One JSON line a clip goes to results/masks.jsonl. Nothing is learned here:
-`quality.py --masks CASE` learns from degraded masks.
+frames, of each object, and in how many frames an object covers more of another's mask than of its own. Where masks were
+found without any, the figures are of all objects together, and of each true one with the found one that fits it best.
+One JSON line a clip goes to results/masks.jsonl. Nothing is learned here: `quality.py --masks CASE` learns from
+degraded masks.
 """
 
 import argparse
@@ -83,9 +84,12 @@ def main() -> None:
         for case in options.cases:
             given = truth if case == "found" else degrade(truth, case)
             started = time.perf_counter()
-            made = discover_masks(frames, flow) if case == "found" else complete_masks(given, frames, flow)
-            seconds = time.perf_counter() - started
-            cases[case] = _figures(made, given, truth, case == "found") | {"seconds": seconds}
+            if case == "found":
+                made, explained = discover_masks(frames, flow)
+                cases[case] = _found_figures(made, truth) | {"explained": explained}
+            else:
+                cases[case] = _figures(complete_masks(given, frames, flow), given, truth)
+            cases[case]["seconds"] = time.perf_counter() - started
             print(_row(name, case, cases[case]), flush=True)
         line = {"clip": name, "size": [*frames.shape[2:0:-1]], "frames": len(frames), "cases": cases}
         RESULTS.parent.mkdir(exist_ok=True)
@@ -106,10 +110,18 @@ def _synthetic(name: str) -> tuple[UInt8[np.ndarray, "t h w 3"], Masks]:
     return clip.frames, Masks(clip.names[:-1], clip.masks, np.full_like(clip.masks, 255))
 
 
-def _figures(made: Masks, given: Masks, truth: Masks, found: bool) -> dict[str, Any]:
-    if found:
-        covered = made.coverage.max(0, initial=0)[None]
-        return {"objects": len(made.names), "iou": {"all": _overlap(covered, truth.coverage.max(0)[None])[0]}}
+def _found_figures(made: Masks, truth: Masks) -> dict[str, Any]:
+    """Of all objects together, and of each true one the found one that fits it best."""
+    covered = made.coverage.max(0, initial=0)[None]
+    best = {
+        name: max((_overlap(found[None], mask[None])[0] for found in made.coverage), default=0.0)
+        for name, mask in zip(truth.names, truth.coverage, strict=True)
+    }
+    together = {"all": _overlap(covered, truth.coverage.max(0)[None])[0]}
+    return {"objects": len(made.names), "iou": together | (best if len(best) > 1 else {})}
+
+
+def _figures(made: Masks, given: Masks, truth: Masks) -> dict[str, Any]:
     return {
         "iou_given": dict(zip(truth.names, _overlap(given.coverage, truth.coverage), strict=True)),
         "iou": dict(zip(truth.names, _overlap(made.coverage, truth.coverage), strict=True)),

@@ -42,7 +42,7 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_finds_the_object_of_a_synthetic_clip() -> None:
     clip = make_clip((160, 90), frames=FRAMES)
-    masks = discover_masks(clip.frames, compute_flow(clip.frames))
+    masks = discover_masks(clip.frames, compute_flow(clip.frames)).masks
     assert masks.names == ("object1",)
     assert overlap(masks.coverage[0], clip.masks[0]) > 0.85
     assert masks.trust.max() <= 160
@@ -50,19 +50,19 @@ def test_finds_the_object_of_a_synthetic_clip() -> None:
 
 def test_nothing_moves_against_the_camera() -> None:
     frames, _ = panned_scene([])
-    masks = discover_masks(frames, compute_flow(frames))
+    masks = discover_masks(frames, compute_flow(frames)).masks
     assert masks.names == ()
     assert masks.coverage.shape == masks.trust.shape == (0, FRAMES, 90, 160)
 
 
 def test_a_still_picture_has_no_objects() -> None:
     frames = np.repeat(noise_image((160, 90), 3)[None], FRAMES, axis=0)
-    assert discover_masks(frames, compute_flow(frames)).names == ()
+    assert discover_masks(frames, compute_flow(frames)).masks.names == ()
 
 
 def test_objects_apart_are_two() -> None:
     frames, truth = panned_scene([(35, 45, 1.0), (115, 45, 0.0)])
-    masks = discover_masks(frames, compute_flow(frames))
+    masks = discover_masks(frames, compute_flow(frames)).masks
     assert masks.names == ("object1", "object2")
     assert overlap(masks.coverage.max(0), truth) > 0.75
     assert not ((masks.coverage[0] > 127) & (masks.coverage[1] > 127)).any()
@@ -70,7 +70,7 @@ def test_objects_apart_are_two() -> None:
 
 def test_objects_that_touch_are_one() -> None:
     frames, truth = panned_scene([(50, 45, 1.0), (70, 45, 1.0)])
-    masks = discover_masks(frames, compute_flow(frames))
+    masks = discover_masks(frames, compute_flow(frames)).masks
     assert masks.names == ("object1",)
     assert overlap(masks.coverage[0], truth) > 0.75
 
@@ -81,7 +81,7 @@ def test_finds_the_car(clips_directory: Path) -> None:
     numbers = range(10)
     frames = np.stack([read(clip / "video_frames" / f"{n:05d}.jpg", (320, 180)) for n in numbers])
     truth = np.stack([read(clip / "masks" / "fg" / f"{n:05d}.png", (320, 180))[..., 0] for n in numbers])
-    masks = discover_masks(frames, compute_flow(frames))
+    masks = discover_masks(frames, compute_flow(frames)).masks
     assert overlap(masks.coverage.max(0), truth) > 0.7
 
 

@@ -20,7 +20,7 @@ import torch
 
 from layerloom import media
 from layerloom.bake import bake
-from layerloom.clip import Clip, SourceReference
+from layerloom.clip import Clip, FlowField, Masks, SourceReference
 from layerloom.conventions import Size, fit_long_edge
 from layerloom.errors import UserError
 from layerloom.kernels.dispatch import kernel_report
@@ -39,6 +39,8 @@ from layerloom.train.trainer import Trainer
 FLOW_STEPS = (1, 2, 4, 8)
 DISTANT_STEPS = (16, 32)
 CHECKPOINT_SECONDS = 60.0
+DOUBTFUL = 0.8
+"""Found objects should hold at least this share of what surely moves and departs from the background."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -102,14 +104,8 @@ def prepare(
         first_frame=used.start,
     )
     on_report(Report("masks", 0.0))
-    found = discover_masks(images, fields) if given is None else complete_masks(given, images, fields)
+    found = _found_masks(images, fields, on_report) if given is None else complete_masks(given, images, fields)
     del given
-    if not found.names:
-        on_report(
-            Report(
-                "masks", 1.0, message="nothing moves against the camera: one background layer; --masks tells of objects"
-            )
-        )
     on_report(Report("motion", 0.0))
     motion = estimate_motion(fields, found)
     matcher = pair_matcher(flow, flow_weights, device.type)
@@ -124,6 +120,18 @@ def prepare(
         lambda done: on_report(Report("motion", done)),
     )
     return Clip(images, found, (*fields, *far), motion, source)
+
+
+def _found_masks(images: np.ndarray, fields: tuple[FlowField, ...], on_report: OnReport) -> Masks:
+    """Masks from motion; where they are none, or doubtful, it is said."""
+    masks, explained = discover_masks(images, fields)
+    if not masks.names:
+        nothing = "nothing moves against the camera: one background layer; --masks tells of objects"
+        on_report(Report("masks", 1.0, message=nothing))
+    elif explained < DOUBTFUL:
+        doubt = f"the found objects hold only {explained:.0%} of what moves; if they are wrong, give masks with --masks"
+        on_report(Report("masks", 1.0, message=doubt))
+    return masks
 
 
 def decompose(

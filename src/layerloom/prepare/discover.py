@@ -1,42 +1,49 @@
-"""Masks where the user gives none: what moves against the camera, followed through time and cut out along its edges.
+"""Masks where the user gives none: what moves against the camera, departs from the background and looks like it.
 
-    flow ──► camera per pair of frames ──► evidence of other motion ──► likelihood (with colour and time) ──► seeds
-    seeds ──► grown along the flow, by colour and all evidence near them ──► objects ──► outlines settled by colour
+    flow ──► evidence of motion ──► background behind it ──► departure from it ─┐
+                       │                                                        ├─► likelihood ──► objects ──► outlines
+                       └──► the look of what moves and departs ─────────────────┘
 
-It works on small frames (WORK_LONG_EDGE). Evidence asks two questions of every pixel and every flow field, near and
-far: does the flow disagree with the camera's motion, by much against what is usual in this pair of frames (so mild
-parallax and noise count little); and does the picture itself contradict the camera's motion there, which it does not
-where a flat region's flow was only guessed. Water and leaves answer yes now and then, an object in most fields.
-
-Parts of the scene that are nearer than its main plane also leave the camera's motion: they go its way, only faster.
-What does so is no seed, unless nothing else moves; but near a seed it counts in full, since objects may do it, too.
+It works on small frames (WORK_LONG_EDGE). Three witnesses err for different reasons: motion swells over outlines and
+knows nothing of flat insides and resting parts; the departure from the background picture is sharp, but objects of the
+background's colour do not depart, while shadows, parallax and water do; the look (a small network) is blind to motion,
+and says what usually moves. Their sum is cut where the cut lies on the picture's own edges, neighbours in the picture
+and along the flow then agree, and the whole is done once more from what was found.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int32, UInt8
+from jaxtyping import Bool, Float32, Int32, UInt8
 
 from layerloom.clip import FlowField, Masks
-from layerloom.conventions import Size, fit_long_edge, pixel_centres, rescale_positions, transform_points
+from layerloom.conventions import Size, fit_long_edge, rescale_positions
 from layerloom.parallel import in_threads
 from layerloom.prepare.complete import complete_masks
+from layerloom.prepare.evidence import motion_evidence, share_in_time
 from layerloom.prepare.links import Link, links_of
-from layerloom.prepare.outlines import COLOUR_BINS, colour_cells, settle_by_colour, signed_distance
+from layerloom.prepare.looks import look_features, look_logits
+from layerloom.prepare.outlines import edge_strengths, neighbour_weights, settle_by_colour, signed_distance
+from layerloom.prepare.plate import departures
 
 WORK_LONG_EDGE = 320
 MAXIMUM_OBJECTS = 4
 EVIDENT = 0.25
-"""Evidence from which a pixel may be the seed of an object."""
+"""Evidence of motion from which a pixel may be part of an object."""
 SMALLEST_SHARE = 0.001
 """An object covers at least this share of the frame in the mean of its frames."""
 DISCOVERED_TRUST = 160
 ERROR_PIXELS = 3.0
 """By which a found outline may be wrong, at the working size."""
-PARALLAX_DISCOUNT = 0.7
-CERTAINTY = 0.5
-"""Flow confidence from which a vector has a say in the camera's motion."""
+DEPARTS = 6.0
+"""Distance in CIELAB from which a pixel departs from the background."""
+SHADE = 0.4
+"""Of a shadow at most this share of its departure is left when the background is shaded."""
+LEVELS = np.arange(-3, 2, 0.5)
+"""Log odds at which the sum of the witnesses may be cut: each is only so well calibrated."""
+NEARLY_BEST = 0.95
 
 Video = UInt8[np.ndarray, "t h w 3"]
 Maps = Float32[np.ndarray, "t h w"]
@@ -44,18 +51,23 @@ Map = Float32[np.ndarray, "h w"]
 Labels = Int32[np.ndarray, "t h w"]
 
 
-def discover_masks(frames: UInt8[np.ndarray, "t h w 3"], flow: Sequence[FlowField]) -> Masks:
+class Discovery(NamedTuple):
+    """Found objects, and the share (0…1) of what surely moves and departs from the background that lies in them."""
+
+    masks: Masks
+    explained: float
+
+
+def discover_masks(frames: UInt8[np.ndarray, "t h w 3"], flow: Sequence[FlowField]) -> Discovery:
     """Find the objects that move against the camera: `object1`, … (largest first, at most four), or none at all.
 
-    Objects that touch at any time are one. Shadows and reflections that move along belong to their object. `coverage`
-    has no objects (shape (0, t, h, w)) when nothing moves against the camera. Trust is at most 160 of 255, less along
-    outlines and where neighbouring frames disagree.
+    Objects that touch at any time are one. `coverage` has no objects (shape (0, t, h, w)) when nothing moves against
+    the camera. Trust is at most 160 of 255, less along outlines and where neighbouring frames disagree.
     """
     size = (frames.shape[2], frames.shape[1])
     work_size = fit_long_edge(size, WORK_LONG_EDGE)
     small = _shrunk(frames, work_size)
-    flow = [_resized(field, work_size) for field in flow]
-    objects = _find_objects(small, flow)
+    objects, explained = _find_objects(small, [_resized(field, work_size) for field in flow])
     coverage = np.zeros((len(objects), *frames.shape[:3]), np.uint8)
     if objects:
         distances = [[signed_distance(_without_holes(image > 0.5)) for image in mask] for mask in objects]
@@ -63,7 +75,8 @@ def discover_masks(frames: UInt8[np.ndarray, "t h w 3"], flow: Sequence[FlowFiel
         for index in np.ndindex(shares.shape[:2]):
             coverage[index] = np.round(255 * np.clip(cv2.resize(shares[index], size), 0, 1))
     names = tuple(f"object{i + 1}" for i in range(len(objects)))
-    return complete_masks(Masks(names, coverage, np.full_like(coverage, DISCOVERED_TRUST)), frames, flow)
+    found = Masks(names, coverage, np.full_like(coverage, DISCOVERED_TRUST))
+    return Discovery(complete_masks(found, frames, flow), explained)
 
 
 def _resized(field: FlowField, size: Size) -> FlowField:
@@ -88,170 +101,103 @@ def _shrunk(images: np.ndarray, size: Size) -> np.ndarray:
     return np.stack(list(in_threads(shrink, images)))
 
 
-def _find_objects(small: Video, flow: Sequence[FlowField]) -> list[Maps]:
-    """How likely each object is at each pixel, largest object first."""
-    evidence, beyond_parallax = (_share_in_time(maps, flow) for maps in _motion_evidence(small, flow))
-    seeds = _separate_objects(_object_likelihood(small, beyond_parallax, flow), flow)
-    if not seeds:
-        return []
-    return _separate_objects(_grown(small, np.max(seeds, 0), evidence, flow), flow)
-
-
-def _motion_evidence(small: Video, flow: Sequence[FlowField]) -> tuple[Maps, Maps]:
-    """How surely each pixel moves against the camera: 0…1, the mean over all frames the flow connects it with; and the
-    same with motion discounted that parallax can explain.
-    """
-    blurred = [cv2.GaussianBlur(frame.astype(np.float32), (0, 0), 1.0) for frame in small]
-
-    def evidence(frame: int) -> Float32[np.ndarray, "2 h w"]:
-        total = np.zeros((2, *small.shape[1:3]), np.float32)
-        weights = np.full((2, *small.shape[1:3]), 1e-3, np.float32)
-        for link in links_of(frame, flow, (small.shape[2], small.shape[1])):
-            if (camera := _camera_motion(link)) is not None:
-                moves, contradicted = _against_camera(link, camera, blurred[frame], blurred[link.frame])
-                beyond = moves * (1 - PARALLAX_DISCOUNT * _like_parallax(link, camera))
-                reach = np.float32(min(link.distance, 4) ** 0.5)
-                for i, motion in enumerate((moves, beyond)):
-                    total[i] += reach * link.confidence * motion * contradicted
-                    # Where the picture contradicts nothing although the flow does, it says little: a flat inside.
-                    says = 0.15 + 0.85 * np.maximum(contradicted, 1 - motion)
-                    weights[i] += reach * (link.confidence + 0.2) * says
-        return total / weights
-
-    both = np.stack(list(in_threads(evidence, range(len(small)))), 1)
-    return both[0], both[1]
-
-
-def _camera_motion(link: Link) -> Float64[np.ndarray, "3 3"] | None:
-    """The homography most vectors agree on (MAGSAC++, Barath et al. 2020); none where too few are certain."""
-    sparse = np.s_[::6, ::6]
-    certain = link.confidence[sparse] > CERTAINTY
-    if certain.sum() < 20:
-        return None
-    height, width = link.x.shape
-    start = (pixel_centres((width, height)) - 0.5)[sparse][certain]
-    end = np.dstack([link.x, link.y])[sparse][certain]
-    homography, _ = cv2.findHomography(start, end, cv2.USAC_MAGSAC, 1.0, maxIters=300, confidence=0.999)
-    return homography
-
-
-def _against_camera(
-    link: Link,
-    camera: Float64[np.ndarray, "3 3"],
-    here: Float32[np.ndarray, "h w 3"],
-    there: Float32[np.ndarray, "h w 3"],
-) -> tuple[Map, Map]:
-    """0…1 each: does the flow leave the camera's motion, and does the picture contradict the camera's motion?"""
-    height, width = link.x.shape
-    x, y = cv2.split(transform_points(camera.astype(np.float32), pixel_centres((width, height)) - 0.5))
-    residual = np.hypot(link.x - x, link.y - y)
-    by_camera = Link(link.frame, link.distance, x, y, link.confidence)
-    camera_error, flow_error = (_largest_difference(way.bring(there), here) for way in (by_camera, link))
-    seen = (link.confidence > CERTAINTY) & (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
-    if not seen.any():
-        return np.zeros_like(residual), np.zeros_like(residual)
-    usual_residual = 0.6 + 4.0 * np.median(residual[seen])
-    usual_error = 2.0 + 2.0 * np.median(camera_error[seen])
-    contradiction = cv2.blur(np.maximum(camera_error - flow_error, 0), (5, 5))
-    return 1 - np.exp(-((residual / usual_residual) ** 2)), 1 - np.exp(-((contradiction / usual_error) ** 2))
-
-
-def _like_parallax(link: Link, camera: Float64[np.ndarray, "3 3"]) -> Map:
-    """0…1: does what is left of the flow go the way that the camera's motion goes there?"""
-    height, width = link.x.shape
-    start = pixel_centres((width, height)) - 0.5
-    by_camera = transform_points(camera.astype(np.float32), start)
-    way, rest = by_camera - start, np.dstack([link.x, link.y]) - by_camera
-    length = np.linalg.norm(way, axis=-1)
-    cosine = (way * rest).sum(-1) / (length * np.linalg.norm(rest, axis=-1) + 1e-6)
-    return np.clip((cosine - 0.6) / 0.3, 0, 1) * np.clip((length - 1) / 2, 0, 1)
-
-
-def _largest_difference(one: Float32[np.ndarray, "h w 3"], other: Float32[np.ndarray, "h w 3"]) -> Map:
-    """Of the three channels'."""
-    red, green, blue = cv2.split(cv2.absdiff(one, other))
-    return cv2.max(cv2.max(red, green), blue)
-
-
-def _share_in_time(maps: Maps, flow: Sequence[FlowField]) -> Maps:
-    """The mean of each map and those of frames up to 4 away, brought here along the flow."""
-
-    def share(frame: int) -> Map:
-        total, weights = maps[frame].copy(), np.ones(maps.shape[1:], np.float32)
-        for link in links_of(frame, flow, (maps.shape[2], maps.shape[1])):
-            if link.distance <= 4:
-                weight = link.confidence * np.float32(link.distance**-0.5)
-                total += weight * link.bring(maps[link.frame])
-                weights += weight
-        return total / weights
-
-    return np.stack(list(in_threads(share, range(len(maps)))))
-
-
-def _object_likelihood(small: Video, evidence: Maps, flow: Sequence[FlowField]) -> Maps:
-    """0…1: evidence, relative to the clip's strongest, corrected by colour, image edges and neighbouring frames."""
+def _find_objects(small: Video, flow: Sequence[FlowField]) -> tuple[list[Maps], float]:
+    """How likely each object is at each pixel, largest object first, and what they explain (see Discovery)."""
+    evidence = motion_evidence(small, flow)
     evident = evidence[evidence > EVIDENT]
     if evident.size < SMALLEST_SHARE * evidence.size:
-        return np.zeros_like(evidence)
-    relative = np.clip(evidence / np.quantile(evident, 0.7), 0, 1)
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255 for frame in small]
-    cells = np.stack([colour_cells(frame) for frame in small])
-    likelihood = relative
-    for round_ in range(3):
-        colour = _colour_log_ratio(cells, likelihood)
-        logit = 6.0 * (relative - 0.65) + 1.2 * np.clip(colour, -2.5, 2.5)
-        if round_ > 0:
-            logit += 2.0 * (2 * likelihood - 1)
-        likelihood = 1 / (1 + np.exp(-logit))
-        likelihood = np.stack([_guided_filter(g, p) for g, p in zip(grey, likelihood, strict=True)])
-        likelihood = np.clip(_share_in_time(likelihood, flow), 0, 1)
+        return [], 1.0
+    moving = (evidence / np.quantile(evident, 0.9)).astype(np.float32)
+    features = look_features(small)
+    departs, shaded = departures(small, np.clip(1.5 * moving, 0, 1), flow)
+    likelihood = _likelihood(small, _examples(moving, departs, shaded), moving, departs, shaded, features, flow)
+    departs, shaded = departures(small, likelihood, flow)
+    examples = likelihood > 0.5, np.abs(2 * likelihood - 1)
+    likelihood = _likelihood(small, examples, moving, departs, shaded, features, flow)
+    objects = _separate_objects(likelihood, flow)
+    surely = (moving > 0.5) & (departs > DEPARTS + 2)
+    covered = np.max(objects, 0) > 0.5 if objects else np.zeros_like(surely)
+    return objects, float((surely & covered).sum() / max(surely.sum(), 1))
+
+
+def _likelihood(
+    small: Video,
+    examples: tuple[Bool[np.ndarray, "t h w"], Maps],
+    moving: Maps,
+    departs: Maps,
+    shaded: Maps,
+    features: Float32[np.ndarray, "t h w features"],
+    flow: Sequence[FlowField],
+) -> Maps:
+    """0…1, of any object: all witnesses together, the look learned from `examples` (what is an object, weights)."""
+    objects, weights = examples
+    if not (weights[objects].any() and weights[~objects].any()):
+        return np.zeros_like(moving)
+    score = look_logits(features, objects, weights) + _seen_to_move(moving, departs, shaded)
+    return _agreed(score - _level_on_edges(small, score), small, flow)
+
+
+def _examples(moving: Maps, departs: Maps, shaded: Maps) -> tuple[Bool[np.ndarray, "t h w"], Maps]:
+    """Where motion and departure agree, and how much each pixel is to count as an example."""
+    objects = (moving > 0.45) & (shaded > np.maximum(DEPARTS, SHADE * departs))
+    near = np.stack(list(in_threads(_surroundings, moving > 0.3)))
+    background = ~near | (departs < DEPARTS - 2) & (moving < 0.6)
+    weights = np.where(objects, np.minimum(moving, 1), np.where(near, 0.3, 1)) * (objects | background)
+    return objects, weights.astype(np.float32)
+
+
+def _surroundings(moves: Bool[np.ndarray, "h w"], reach: int = 13) -> Bool[np.ndarray, "h w"]:
+    """With gaps closed, holes filled and a margin: nothing in it is surely background for resting."""
+    padded = np.pad(moves.astype(np.uint8), reach)
+    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, np.ones((reach, reach), np.uint8))[reach:-reach, reach:-reach]
+    return cv2.dilate(_without_holes(closed > 0).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+
+
+def _seen_to_move(moving: Maps, departs: Maps, shaded: Maps) -> Maps:
+    """Log odds of an object by motion and departure. Shades of the background count against one."""
+    by_departure = np.clip((0.5 * (departs + shaded) - 10) / 5, -2, 2)
+    shadow = np.clip((SHADE + 0.05 - shaded / np.maximum(departs, 1)) / 0.2, 0, 1) * (departs > DEPARTS + 2)
+    return (6 * (np.minimum(moving, 1.2) - 0.5) + by_departure - 3 * shadow).astype(np.float32)
+
+
+def _level_on_edges(small: Video, score: Maps) -> float:
+    """The level whose outlines lie on the strongest edges of the picture, over the whole clip; of those nearly as good
+    the lowest, since parts of an object have edges, too."""
+
+    def strengths(t: int) -> Float32[np.ndarray, "levels 2"]:
+        edges, smooth = edge_strengths(small[t]), cv2.GaussianBlur(score[t], (0, 0), 1.0)
+        sums = [(edges[outline].sum(), outline.sum()) for outline in (_outline(smooth > level) for level in LEVELS)]
+        return np.array(sums, np.float32)
+
+    total = np.sum(list(in_threads(strengths, range(len(small)))), 0)
+    strength = total[:, 0] / np.maximum(total[:, 1], 1)
+    return float(LEVELS[np.argmax(strength >= NEARLY_BEST * strength.max())])
+
+
+def _outline(inside: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    box, mask = np.ones((3, 3), np.uint8), inside.astype(np.uint8)
+    return cv2.dilate(mask, box) != cv2.erode(mask, box)
+
+
+def _agreed(score: Maps, small: Video, flow: Sequence[FlowField]) -> Maps:
+    """0…1: what neighbours of like colour and other frames, along the flow, agree on (mean field)."""
+    weights = list(in_threads(neighbour_weights, small))
+    likelihood = _sigmoid(score)
+    for _ in range(2):
+        elsewhere = share_in_time(likelihood, flow)
+
+        def agree(t: int, elsewhere: Maps = elsewhere, likelihood: Maps = likelihood) -> Map:
+            own, now = score[t] + 1.5 * (2 * elsewhere[t] - 1), likelihood[t]
+            for _ in range(5):
+                now = _sigmoid(own + 0.6 * weights[t].support(2 * now - 1))
+            return now
+
+        likelihood = np.stack(list(in_threads(agree, range(len(score)))))
     return likelihood
 
 
-def _grown(small: Video, seeds: Maps, evidence: Maps, flow: Sequence[FlowField]) -> Maps:
-    """0…1: the seeds, carried to frames that lack them, and what around them moves or is coloured like them."""
-    relative = np.clip(evidence / np.quantile(evidence[seeds > 0.5], 0.6), 0, 1)
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255 for frame in small]
-    cells = np.stack([colour_cells(frame) for frame in small])
-    likelihood = seeds
-    for _ in range(3):
-        likelihood = np.maximum(0.98 * likelihood, _share_in_time(likelihood, flow)).astype(np.float32)
-    for _ in range(4):
-        away = [cv2.distanceTransform((p <= 0.5).astype(np.uint8), cv2.DIST_L2, 5) for p in likelihood]
-        colour = _colour_log_ratio(cells, likelihood)
-        logit = 4.0 * (relative - 0.4) + 1.2 * np.clip(colour, -2.5, 2.5) + 2.0 * (2 * likelihood - 1)
-        likelihood = 1 / (1 + np.exp(np.clip(np.stack(away) / 5, 0, 4) - logit))
-        likelihood = np.stack([_guided_filter(g, p) for g, p in zip(grey, likelihood, strict=True)])
-        likelihood = np.clip(_share_in_time(likelihood, flow), 0, 1)
-    return likelihood
-
-
-def _colour_log_ratio(cells: Labels, likelihood: Maps) -> Maps:
-    """Log of how much more usual a pixel's colour is in the objects than around them, over the whole clip."""
-    reach = 2 * (max(cells.shape[1:]) // 16) + 1
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-    around = np.stack([cv2.dilate((p > 0.5).astype(np.float32), disc) for p in likelihood])
-    inside = _colour_shares(cells, np.where(likelihood > 0.5, likelihood, 0))
-    outside = _colour_shares(cells, (1 - likelihood) * (around + 0.05))
-    rare = 3e-5
-    ratio = np.log((inside + rare) / (outside + rare)).astype(np.float32)[cells]
-    return np.stack([cv2.blur(image, (3, 3)) for image in ratio])
-
-
-def _colour_shares(cells: Labels, weights: Maps) -> Float64[np.ndarray, " cells"]:
-    shares = np.bincount(cells.ravel(), weights.ravel(), COLOUR_BINS**3).reshape((COLOUR_BINS,) * 3)
-    for axis in range(3):
-        shares = 0.5 * shares + 0.25 * (np.roll(shares, 1, axis) + np.roll(shares, -1, axis))
-    return shares.ravel() / max(shares.sum(), 1e-9)
-
-
-def _guided_filter(guide: Map, image: Map, radius: int = 3, epsilon: float = 1e-3) -> Map:
-    """Smooth `image` but for the edges of `guide` (He, Sun, Tang 2010)."""
-    side = (2 * radius + 1, 2 * radius + 1)
-    mean_guide, mean_image = cv2.blur(guide, side), cv2.blur(image, side)
-    covariance = cv2.blur(guide * image, side) - mean_guide * mean_image
-    slope = covariance / (cv2.blur(guide * guide, side) - mean_guide**2 + epsilon)
-    return cv2.blur(slope, side) * guide + cv2.blur(mean_image - slope * mean_guide, side)
+def _sigmoid(logit: np.ndarray) -> np.ndarray:
+    return (1 / (1 + np.exp(-logit))).astype(np.float32)
 
 
 def _separate_objects(likelihood: Maps, flow: Sequence[FlowField]) -> list[Maps]:

@@ -5,6 +5,7 @@ be averaged, shifted by parts of a pixel, and grown or shrunk by adding a number
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -193,6 +194,13 @@ def _edge_strength(frame: UInt8[np.ndarray, "h w 3"], distance: Map) -> Float64[
     return np.stack([np.bincount(steps, strength[near], length), np.bincount(steps, minlength=length)])
 
 
+def edge_strengths(frame: UInt8[np.ndarray, "h w 3"]) -> Map:
+    """Colour change per pixel in CIELAB, at most 20."""
+    colour = cv2.GaussianBlur(_lab(frame), (0, 0), 0.7)
+    change = [cv2.Sobel(colour, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1))]
+    return np.minimum(np.sqrt(np.square(change).sum((0, -1))), 20)
+
+
 def settle_by_colour(
     frames: Video, distances: Float32[np.ndarray, "objects t h w"], error_pixels: float
 ) -> Float32[np.ndarray, "objects t h w"]:
@@ -273,20 +281,41 @@ def _local_log_density(lab: Float32[np.ndarray, "h w 3"], sure: Bool[np.ndarray,
     return np.maximum(density, -25.0) * known + unknown * (1 - known)
 
 
+class NeighbourWeights(NamedTuple):
+    """How much each pixel's neighbour in four directions (the others are their mirror images) has in common with it."""
+
+    steps: tuple[tuple[int, int], ...]
+    weights: tuple[Map, ...]
+
+    def support(self, shares: Float32[np.ndarray, "*layers h w"]) -> Float32[np.ndarray, "*layers h w"]:
+        """The weighted sum of the eight neighbours' shares."""
+        total = np.zeros_like(shares)
+        for (y, x), weight in zip(self.steps, self.weights, strict=True):
+            total += weight * np.roll(shares, (-y, -x), (-2, -1)) + np.roll(weight * shares, (y, x), (-2, -1))
+        return total
+
+
+def neighbour_weights(frame: UInt8[np.ndarray, "h w 3"]) -> NeighbourWeights:
+    """Weights that end at the frame's edges: colour difference against what is usual in the frame."""
+    return _neighbour_weights(_lab(frame))
+
+
+def _neighbour_weights(lab: Float32[np.ndarray, "h w 3"]) -> NeighbourWeights:
+    steps = ((0, 1), (1, 0), (1, 1), (1, -1))
+    differences = [np.square(lab - np.roll(lab, (-y, -x), (0, 1))).sum(-1) for y, x in steps]
+    usual = 2 * float(np.mean(differences)) + 1e-6
+    weights = (np.exp(-d / usual) / np.float32(np.hypot(*step)) for step, d in zip(steps, differences, strict=True))
+    return NeighbourWeights(steps, tuple(weights))
+
+
 def _smooth(
     score: Float32[np.ndarray, "layers h w"], lab: Float32[np.ndarray, "h w 3"], rounds: int = 8, strength: float = 1.6
 ) -> Float32[np.ndarray, "layers h w"]:
     """Shares of the layers by their scores and their neighbours' shares."""
-    steps = [(0, 1), (1, 0), (1, 1), (1, -1)]
-    differences = [np.square(lab - np.roll(lab, (-y, -x), (0, 1))).sum(-1) for y, x in steps]
-    usual = 2 * float(np.mean(differences)) + 1e-6
-    weights = [np.exp(-d / usual) / np.float32(np.hypot(*step)) for step, d in zip(steps, differences, strict=True)]
+    neighbours = _neighbour_weights(lab)
     shares = _softmax(score)
     for _ in range(rounds):
-        support = np.zeros_like(score)
-        for (y, x), weight in zip(steps, weights, strict=True):
-            support += weight * np.roll(shares, (-y, -x), (1, 2)) + np.roll(weight * shares, (y, x), (1, 2))
-        shares = _softmax(score + strength * support)
+        shares = _softmax(score + strength * neighbours.support(shares))
     return shares
 
 
