@@ -61,8 +61,8 @@ class Discovery(NamedTuple):
 def discover_masks(frames: UInt8[np.ndarray, "t h w 3"], flow: Sequence[FlowField]) -> Discovery:
     """Find the objects that move against the camera: `object1`, … (largest first, at most four), or none at all.
 
-    Objects that touch at any time are one. `coverage` has no objects (shape (0, t, h, w)) when nothing moves against
-    the camera. Trust is at most 160 of 255, less along outlines and where neighbouring frames disagree.
+    Objects that touch or nearly touch at any time are one. `coverage` has no objects (shape (0, t, h, w)) when nothing
+    moves against the camera. Trust is at most 160 of 255, less along outlines and where neighbouring frames disagree.
     """
     size = (frames.shape[2], frames.shape[1])
     work_size = fit_long_edge(size, WORK_LONG_EDGE)
@@ -216,9 +216,13 @@ def _separate_objects(likelihood: Maps, flow: Sequence[FlowField]) -> list[Maps]
 
 
 def _space_time_regions(inside: np.ndarray, flow: Sequence[FlowField]) -> Labels:
-    """Number connected regions 1, 2, …; regions of two frames are one where flow brings them over each other."""
+    """Number connected regions 1, 2, …; regions of two frames are one where flow brings them over each other.
+
+    Pieces up to a sixteenth of the long edge apart are connected: a pole in front of an object parts it.
+    """
     labels = np.zeros(inside.shape, np.int32)
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    side = 2 * (max(inside.shape[1:]) // 32) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     for frame, mask in enumerate(inside):
         _, regions = cv2.connectedComponents(cv2.dilate(mask.astype(np.uint8), disc))
         labels[frame] = np.where(regions > 0, regions + labels.max(), 0)
