@@ -68,6 +68,11 @@ def test_objects_apart_are_two() -> None:
     assert not ((masks.coverage[0] > 127) & (masks.coverage[1] > 127)).any()
 
 
+def test_what_the_objects_explain_is_all_that_moves_in_a_simple_scene() -> None:
+    frames, _ = panned_scene([(35, 45, 1.0)])
+    assert discover_masks(frames, compute_flow(frames)).explained > 0.9
+
+
 def test_objects_that_touch_are_one() -> None:
     frames, truth = panned_scene([(50, 45, 1.0), (70, 45, 1.0)])
     masks = discover_masks(frames, compute_flow(frames)).masks

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from layerloom import media, pipeline
+from layerloom.clip import Masks
 from layerloom.errors import UserError
 from layerloom.pipeline import check_new_project, choose_device, decompose, default_long_edge, is_resumable, prepare
+from layerloom.prepare.discover import Discovery
 from layerloom.progress import Report
 from layerloom.project import Project
 from layerloom.synthetic import SyntheticClip, make_clip
@@ -58,6 +60,21 @@ def test_where_nothing_moves_there_is_one_layer_and_word_of_it(tmp_path: Path, t
     clip = prepare(tmp_path, device=CPU, on_report=reports.append)
     assert clip.layer_names == ("background",)
     assert any("one background layer" in (report.message or "") for report in reports)
+
+
+@pytest.mark.parametrize(("explained", "doubted"), [(0.95, False), (0.6, True)])
+def test_found_masks_that_leave_out_much_of_what_moves_are_doubted(
+    explained: float, doubted: bool, footage: Path, truth: SyntheticClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masks = Masks(("object1",), truth.masks[:1], np.full_like(truth.masks[:1], 160))
+    monkeypatch.setattr(pipeline, "discover_masks", lambda *_: Discovery(masks, explained))
+    reports: list[Report] = []
+    clip = prepare(footage / "frames", device=CPU, on_report=reports.append)
+    assert clip.layer_names == ("object1", "background")
+    told = [report.message for report in reports if report.message]
+    assert told == (
+        ["doubtful masks: 40% of what moves is in no object; look at the mattes, or give --masks"] if doubted else []
+    )
 
 
 def test_deep_footage_is_learned_from_and_edited_deep(tmp_path: Path, truth: SyntheticClip) -> None:

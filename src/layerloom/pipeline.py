@@ -39,7 +39,7 @@ from layerloom.train.trainer import Trainer
 FLOW_STEPS = (1, 2, 4, 8)
 DISTANT_STEPS = (16, 32)
 CHECKPOINT_SECONDS = 60.0
-DOUBTFUL = 0.8
+DOUBTFUL = 0.9
 """Found objects should hold at least this share of what surely moves and departs from the background."""
 
 
@@ -129,8 +129,8 @@ def _found_masks(images: np.ndarray, fields: tuple[FlowField, ...], on_report: O
         nothing = "nothing moves against the camera: one background layer; --masks tells of objects"
         on_report(Report("masks", 1.0, message=nothing))
     elif explained < DOUBTFUL:
-        doubt = f"the found objects hold only {explained:.0%} of what moves; if they are wrong, give masks with --masks"
-        on_report(Report("masks", 1.0, message=doubt))
+        missed = f"doubtful masks: {1 - explained:.0%} of what moves is in no object"
+        on_report(Report("masks", 1.0, message=f"{missed}; look at the mattes, or give --masks"))
     return masks
 
 
