@@ -193,7 +193,7 @@ def _load_grey(directory: Path, objects: Mapping[str, Mapping[int, Path]], frame
             masks.trust[i, frame] = 255
         brightest = int(masks.coverage[i].max())
         if brightest == 0:
-            raise UserError(f"{directory}: all masks of '{name}' are empty in the frames used")
+            raise UserError(f"{directory}: all masks of '{name}' are empty in the frames used; leave its folder out")
         if brightest < 16:
             raise UserError(f"{directory}: masks of '{name}' reach only {brightest} of 255; full coverage is 255")
     for frame in range(frames):
