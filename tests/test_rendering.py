@@ -153,6 +153,25 @@ def test_any_shot_is_what_the_definition_says(
         assert_agree(rendered, by_definition(project, edits[case], shot, mode))
 
 
+@pytest.mark.parametrize("mode", ["detail", "synthesis"])
+def test_tiles_that_edits_hardly_reach(project: Project, tmp_path: Path, mode: Mode) -> None:
+    """A few dots, also on the canvas' border, which goes on; in a frame that grows to the right and downwards."""
+    overlays: list[Edit] = []
+    for layer in project.layers:
+        width, height = layer.canvas
+        image = np.zeros((height, width, 4), np.uint8)
+        for x, y in np.random.default_rng(3).integers(0, (width - 3, height - 3), (6, 2)):
+            image[y : y + 3, x : x + 3] = (250, 30, 60, 255)
+        image[-2:, -2:] = image[:2, :2] = (20, 240, 60, 255)
+        media.write_image(tmp_path / f"{layer.name}.png", image)
+        overlays.append(OverlayEdit(layer.name, tmp_path / f"{layer.name}.png"))
+    wide = Shot((SIZE[0] + 150, SIZE[1] + 40), tuple(Instance(layer, 1.0) for layer in range(3)))
+    for shot in (still_shot(project, 1), wide):
+        drawn = next(iter(render_shots(project, overlays, [shot], mode)))
+        assert_agree(drawn, by_definition(project, overlays, shot, mode))
+        assert (drawn != next(iter(render_shots(project, [], [shot], mode)))).any()
+
+
 @needs_triton
 @pytest.mark.gpu
 @pytest.mark.parametrize("bit_depth", [8, 16])
