@@ -67,7 +67,7 @@ class _Maps:
         return _between_nodes(self.lighting[frame][None], uv[None], self.canvas)[0]
 
     def evenness(self, frame: int, uv: Float[Tensor, "h w 2"]) -> Float[Tensor, "h w"]:
-        """Square of the texels a pixel covers over those that the frame's affine part gives it, at most 1.
+        """Texels that a pixel covers over those that the frame's affine part gives it, at most 1.
 
         Where the mapping was stretched to follow something that is not on the surface, a few texels fill many pixels.
         They shall not outvote the frames that show the surface as it is: shadows that the mapping was bent round left
@@ -76,7 +76,7 @@ class _Maps:
         right, below = torch.diff(uv, dim=1), torch.diff(uv, dim=0)
         right, below = torch.cat([right, right[:, -1:]], 1), torch.cat([below, below[-1:]])
         area = (right[..., 0] * below[..., 1] - right[..., 1] * below[..., 0]).abs()
-        return (area / torch.linalg.det(self.affine[frame, :, :2]).abs().clamp(min=1e-6)).clamp(max=1).square()
+        return (area / torch.linalg.det(self.affine[frame, :, :2]).abs().clamp(min=1e-6)).clamp(max=1)
 
     def look_up(self, uv: Float[Tensor, "h w 2"]) -> Float[Tensor, "3 h w"]:
         """The texture, bilinear between texel centres."""

@@ -18,8 +18,8 @@ from layerloom.rendering.addresses import levels_at
 from layerloom.rendering.packing import INSTANCE, Images, Maps, pack_changes, place
 from layerloom.rendering.sampling import (
     ALPHA_STEP,
+    BILINEAR,
     FAST,
-    FINEST,
     HALF,
     ONE,
     ZERO,
@@ -150,7 +150,7 @@ def look_over(
         instance = instances[i]
         first: Record = maps[instance.first]
         box, stretch = canvas_box(instance, first, maps[instance.second], tile)
-        simple = not instance.moves and instance.share == ZERO and stretch <= FINEST
+        simple = not instance.moves and instance.share == ZERO and stretch <= BILINEAR
         simple &= right * first.node_per_x < np.float32(first.node_columns) - HALF
         rows.views[i].simple = simple
         # How far beyond its texel a pixel looks: to the next one, or as far as it may be filtered.

@@ -36,7 +36,17 @@ from torch import Tensor
 from layerloom import media
 from layerloom.conventions import pixel_centres, transform_points
 from layerloom.project import Project
-from layerloom.rendering.scene import DETAIL_MARGIN, FINEST_TEXELS_PER_PIXEL, MOST_PROBES, Inputs, Pyramid, Scene, Stage
+from layerloom.rendering.scene import (
+    BILINEAR_TEXELS_PER_PIXEL,
+    DETAIL_MARGIN,
+    FINEST_TEXELS_PER_PIXEL,
+    HALVINGS_PER_TEXEL,
+    MOST_PROBES,
+    Inputs,
+    Pyramid,
+    Scene,
+    Stage,
+)
 from layerloom.staging import Homography, Instance, Shot, neighbours
 
 Positions = Float[Tensor, "h w 2"]
@@ -257,7 +267,8 @@ def _ellipse(jacobian: Jacobian) -> tuple[Positions, Plane, Plane]:
     )
     axis = axis * (long / axis.norm(dim=-1).clamp(min=1e-20))[..., None]
     covered = torch.maximum(long / probes, short)
-    return axis, probes, (covered / FINEST_TEXELS_PER_PIXEL).clamp(min=1).log2()
+    reached = (covered - BILINEAR_TEXELS_PER_PIXEL) * HALVINGS_PER_TEXEL
+    return axis, probes, (covered / FINEST_TEXELS_PER_PIXEL).clamp(min=1).log2().minimum(reached).clamp(min=0)
 
 
 def _between_nodes(

@@ -13,12 +13,19 @@ import triton.language as tl
 from jaxtyping import Float64
 from torch import Tensor
 
-from layerloom.rendering.scene import DETAIL_MARGIN, FINEST_TEXELS_PER_PIXEL, MOST_PROBES
+from layerloom.rendering.scene import (
+    BILINEAR_TEXELS_PER_PIXEL,
+    DETAIL_MARGIN,
+    FINEST_TEXELS_PER_PIXEL,
+    HALVINGS_PER_TEXEL,
+    MOST_PROBES,
+)
 
 LAUNCH = {"BLOCK": 128, "num_warps": 4}
 TILE_COLUMNS = tl.constexpr(32)
 
 FINEST, MOST = tl.constexpr(FINEST_TEXELS_PER_PIXEL), tl.constexpr(float(MOST_PROBES))
+BILINEAR, HALVINGS = tl.constexpr(BILINEAR_TEXELS_PER_PIXEL), tl.constexpr(HALVINGS_PER_TEXEL)
 DETAIL_OFFSET = tl.constexpr(DETAIL_MARGIN - 0.5)
 
 # Of an instance. FIRST, SECOND: addresses of its maps before and after its time; TEXTURE, CHANGE, OPACITIES: of images.
@@ -211,7 +218,9 @@ def ellipse(ux, uy, vx, vy):
     axis_x = tl.where(difference >= 0, root + difference, uv)
     axis_y = tl.where(difference >= 0, uv, root - difference)
     scale = long / tl.maximum(tl.sqrt(axis_x * axis_x + axis_y * axis_y), 1e-20)
-    level = tl.log2(tl.maximum(tl.maximum(long / probes, short) / FINEST, 1.0))
+    covered = tl.maximum(long / probes, short)
+    level = tl.log2(tl.maximum(covered / FINEST, 1.0))
+    level = tl.maximum(tl.minimum(level, (covered - BILINEAR) * HALVINGS), 0.0)
     return axis_x * scale, axis_y * scale, probes, level
 
 

@@ -9,9 +9,16 @@ import numpy as np
 from numba import njit
 
 from layerloom.rendering.addresses import blend_floats, blend_levels, levels_at
-from layerloom.rendering.scene import DETAIL_MARGIN, FINEST_TEXELS_PER_PIXEL, MOST_PROBES
+from layerloom.rendering.scene import (
+    BILINEAR_TEXELS_PER_PIXEL,
+    DETAIL_MARGIN,
+    FINEST_TEXELS_PER_PIXEL,
+    HALVINGS_PER_TEXEL,
+    MOST_PROBES,
+)
 
 FINEST, MOST = np.float32(FINEST_TEXELS_PER_PIXEL), np.float32(MOST_PROBES)
+BILINEAR, HALVINGS = np.float32(BILINEAR_TEXELS_PER_PIXEL), np.float32(HALVINGS_PER_TEXEL)
 DETAIL_OFFSET = np.float32(DETAIL_MARGIN - 0.5)
 ALPHA_STEP = np.float32(1 / 65535)
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
@@ -118,7 +125,7 @@ def own_alpha(maps: Record, x: np.float32, y: np.float32) -> np.float32:
 def ellipse(ux: np.float32, uy: np.float32, vx: np.float32, vy: np.float32) -> Ellipse:
     """What a pixel covers of a canvas, from the derivatives of its texel position."""
     uu, vv, uv = ux * ux + uy * uy, vx * vx + vy * vy, ux * vx + uy * vy
-    limit = FINEST * FINEST
+    limit = BILINEAR * BILINEAR
     if uu <= limit and vv <= limit and (limit - uu) * (limit - vv) >= uv * uv:
         return ZERO, ZERO, ONE, ZERO
     mean, difference = (uu + vv) * HALF, (uu - vv) * HALF
@@ -130,7 +137,8 @@ def ellipse(ux: np.float32, uy: np.float32, vx: np.float32, vy: np.float32) -> E
     else:
         axis_x, axis_y = uv, root - difference
     scale = long / max(np.sqrt(axis_x * axis_x + axis_y * axis_y), np.float32(1e-20))
-    level = np.log2(max(max(long / probes, short) / FINEST, ONE))
+    covered = max(long / probes, short)
+    level = max(min(np.log2(max(covered / FINEST, ONE)), (covered - BILINEAR) * HALVINGS), ZERO)
     return axis_x * scale, axis_y * scale, probes, level
 
 

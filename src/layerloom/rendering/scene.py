@@ -19,8 +19,13 @@ from layerloom.project import Project
 from layerloom.staging import Shot
 
 FINEST_TEXELS_PER_PIXEL = 1.75
-"""A pixel may cover this many texels before smaller copies are looked up. Textures were solved by bilinear look-up,
-at up to two texels per pixel where the layer is seen largest."""
+"""Of a copy of an image: a pixel that covers more looks at a copy that is halved once more, in part or whole, …"""
+BILINEAR_TEXELS_PER_PIXEL = 2.6
+"""… but the full image alone serves up to here. Textures were solved by bilinear look-up at two texels per pixel where
+the layer is seen largest, and more elsewhere; filtered, they would show less than they hold. Above, what it lacks is
+made up for until FINEST_TEXELS_PER_PIXEL of the first halved copy are reached. Below 2.625, so that one probe is
+enough."""
+HALVINGS_PER_TEXEL = 1 / (2 * FINEST_TEXELS_PER_PIXEL - BILINEAR_TEXELS_PER_PIXEL)
 MOST_PROBES = 8
 DETAIL_MARGIN = 16
 """Pixels beyond a picture over which what the layers cannot explain of it fades out."""
