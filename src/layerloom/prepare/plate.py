@@ -64,10 +64,12 @@ def _plate(
     """Background colours of frame `t`, and the summed weight of the frames that show them."""
     samples: list[tuple[Colour, Map]] = []
     size = (labs[t].shape[1], labs[t].shape[0])
+    centres = pixel_centres(size)
     for other in _frames_to_look_at(t, len(labs)):
         way = np.linalg.inv(motion[other]) @ motion[t]
-        if _inside(_target(way, np.zeros((*size[::-1], 2), np.float32)), size).mean() >= LEAST_OVERLAP:
-            position = _target(way, _rest(way, t, other, greys, still))
+        position = _target(way, centres)
+        if _inside(position, size).mean() >= LEAST_OVERLAP:
+            position = _target(way, centres + _rest(position, t, other, greys, still))
             weight = _read(still[other], position) ** 2 * _inside(position, size)
             samples.append((_read(labs[other], position), weight + np.float32(1e-4)))
     return _usual_colour(samples, labs[t])
@@ -80,10 +82,9 @@ def _frames_to_look_at(t: int, frames: int) -> list[int]:
     return sorted(other for other in chosen if 0 <= other < frames and abs(other - t) >= max(apart, 1))
 
 
-def _target(way: Float64[np.ndarray, "3 3"], rest: Float32[np.ndarray, "h w 2"]) -> Float32[np.ndarray, "h w 2"]:
-    """Where the way leads each pixel that lies `rest` off, for `cv2.remap`."""
-    centres = pixel_centres((rest.shape[1], rest.shape[0])) + rest
-    return (transform_points(way.astype(np.float32), centres) - 0.5).astype(np.float32)
+def _target(way: Float64[np.ndarray, "3 3"], points: Float32[np.ndarray, "h w 2"]) -> Float32[np.ndarray, "h w 2"]:
+    """Where the way leads points to, for `cv2.remap`, whose pixel centres are at whole numbers."""
+    return transform_points(way.astype(np.float32), points) - np.float32(0.5)
 
 
 def _inside(position: Float32[np.ndarray, "h w 2"], size: Size) -> Map:
@@ -97,12 +98,16 @@ def _read(image: np.ndarray, position: Float32[np.ndarray, "h w 2"]) -> np.ndarr
 
 
 def _rest(
-    way: Float64[np.ndarray, "3 3"], t: int, other: int, greys: Sequence[UInt8[np.ndarray, "h w"]], still: Maps
+    position: Float32[np.ndarray, "h w 2"],
+    t: int,
+    other: int,
+    greys: Sequence[UInt8[np.ndarray, "h w"]],
+    still: Maps,
 ) -> Float32[np.ndarray, "h w 2"]:
-    """What the homography leaves of the background's motion: flow at half size, smoothed over what moves."""
+    """What the homography, which leads to `position`, leaves of the background's motion: flow at half size, smoothed
+    over what moves."""
     height, width = greys[t].shape
     half = (width // 2, height // 2)
-    position = _target(way, np.zeros((height, width, 2), np.float32))
     here, there = (
         cv2.resize(image, half, interpolation=cv2.INTER_AREA) for image in (greys[t], _read(greys[other], position))
     )
