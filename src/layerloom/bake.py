@@ -37,6 +37,8 @@ PRIOR_WEIGHT = 0.1
 """How many fully covered pixels the network's own colour counts for."""
 UNSEEN_WEIGHT = 1e-3
 """Frames that do not see a texel count this much towards its mean light, so that it is defined everywhere."""
+SEEN_TEXELS = 5
+"""Across the neighbourhood by which a texel counts as seen."""
 LIGHT_STRIDE = 2
 POINTS_AT_ONCE = 2**18
 
@@ -305,7 +307,10 @@ def _normalise_lighting(maps: list[_Maps], own_alpha: Float[Tensor, "objects t h
 def _finish(maps: _Maps, name: str, alpha: Float[Tensor, "t h w"] | None) -> BakedLayer:
     """Fill what was never seen, and hand over to the CPU."""
     sureness = 1 - torch.exp(-2 * maps.seen)
-    texture = torch.cat([_fill_unseen(maps.texture, sureness), sureness[None]]).permute(1, 2, 0)
+    # Where the layer is seen small, texels between the pixels get nothing; they lie in what was seen all the same.
+    around = functional.avg_pool2d(maps.seen[None], SEEN_TEXELS, 1, SEEN_TEXELS // 2)[0]
+    opacity = 1 - torch.exp(-2 * around)
+    texture = torch.cat([_fill_unseen(maps.texture, sureness), opacity[None]]).permute(1, 2, 0)
     return BakedLayer(
         name=name,
         kind="background" if alpha is None else "object",
