@@ -399,6 +399,17 @@ def test_splat_is_the_adjoint_of_looking_up():
     torch.testing.assert_close((seen * weights).sum(), (canvas[0].flatten(1) * into.T).sum())
 
 
+@pytest.mark.parametrize("threads", [1, 2, 7])
+def test_splat_on_the_cpu(threads: int):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        splatted = splat_with("cpu", "cpu")
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(splatted, splat_with("reference", "cpu"), rtol=1e-5, atol=1e-5)
+
+
 @needs_triton
 def test_splat_in_triton():
     torch.testing.assert_close(splat_with("triton", DEVICE), splat_with("reference", "cpu"), rtol=1e-5, atol=1e-5)

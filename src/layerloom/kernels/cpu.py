@@ -1,7 +1,8 @@
-"""The grid encoding for CPUs, compiled by Numba: same meaning, values and gradients as `reference.hash_encode`.
+"""The grid encoding and splatting for CPUs, compiled by Numba: same meaning, values and gradients as `reference`.
 
 Forward: blocks of points in parallel. Backward: each thread owns whole levels, so the table's gradient needs no
-atomics and does not depend on timing; the points' gradient is summed per thread first.
+atomics and does not depend on timing; the points' gradient is summed per thread first. Splatting: each thread owns
+rows of texels, likewise.
 """
 
 from functools import lru_cache
@@ -60,6 +61,17 @@ class Encode(torch.autograd.Function):
         cells, factors, masks = metadata(ctx.layout)
         loops(as_array(points), as_array(table), *grads, cells, factors, masks)
         return per_worker.sum(0) if needs_points else None, grad_table if needs_table else None, None
+
+
+def splat(
+    values: Float32[Tensor, "c n"],
+    positions: Float32[Tensor, "n 2"],
+    size: tuple[int, int],
+    into: Float32[Tensor, "texels c"],
+) -> None:
+    """See `reference.splat`."""
+    threads = use_torch_threads()
+    splat_bands(as_array(values.contiguous()), as_array(positions.contiguous()), *size, as_array(into), threads)
 
 
 def as_array(tensor: Tensor) -> np.ndarray:
@@ -276,3 +288,23 @@ def encode_3d_backward(
                         grad_points[worker, i, 1] += dy * np.float32(cells[level, 1])
                     if free(points[i, 2]):
                         grad_points[worker, i, 2] += dz * np.float32(cells[level, 2])
+
+
+@compiled(parallel=True)
+def splat_bands(values: Array, positions: Array, columns: int, rows: int, into: Array, bands: int) -> None:
+    for band in prange(bands):
+        first, end = band * rows // bands, (band + 1) * rows // bands
+        for point in range(len(positions)):
+            x, y = positions[point, 0] - np.float32(0.5), positions[point, 1] - np.float32(0.5)
+            # Written so that a position that is not a number is dropped, too.
+            if not (x > -1 and x < columns and y > first - 1 and y < end):
+                continue
+            left, top = int(np.floor(x)), int(np.floor(y))
+            fx, fy = x - np.float32(left), y - np.float32(top)
+            for corner in range(4):
+                column, row = left + corner % 2, top + corner // 2
+                if 0 <= column < columns and first <= row < end:
+                    share = (fx if corner % 2 else 1 - fx) * (fy if corner // 2 else 1 - fy)
+                    texel = row * columns + column
+                    for channel in range(len(values)):
+                        into[texel, channel] += values[channel, point] * share

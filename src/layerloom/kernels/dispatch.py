@@ -70,11 +70,16 @@ def splat(
     size: tuple[int, int],
     into: Float[Tensor, "texels c"],
 ) -> None:
-    """`reference.splat` by the fastest kernel there is; on the CPU that is PyTorch's own addition by index."""
-    if choose_kernel("splat", values, positions, into) == "triton":
+    """`reference.splat` by the fastest kernel there is."""
+    kernel = choose_kernel("splat", values, positions, into)
+    if kernel == "triton":
         from layerloom.kernels import splat as triton_splat
 
         triton_splat.splat(values, positions, size, into)
+    elif kernel == "cpu":
+        from layerloom.kernels import cpu
+
+        cpu.splat(values, positions, size, into)
     else:
         reference.splat(values, positions, size, into)
 
