@@ -5,7 +5,7 @@ small, however far the camera went, so it is found as exactly as between neighbo
 pixel takes the flow of the layer that it belongs to.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import cv2
@@ -18,7 +18,7 @@ from torch import Tensor
 from layerloom.clip import FlowField, Masks, layer_coverage
 from layerloom.conventions import Size, fit_long_edge, rescale_positions, transform_points
 from layerloom.parallel import in_threads
-from layerloom.prepare.flow import FIELD_LONG_EDGE, PairMatcher, shrink
+from layerloom.prepare.flow import FIELD_LONG_EDGE, FlowImages, PairMatcher, Progress, shrink
 from layerloom.prepare.raft import agreement_on_device
 
 PAIRS_AT_ONCE = 16
@@ -28,9 +28,7 @@ LARGEST_ZOOM = 4.0
 """In area; beyond, one frame's texture is not the other's."""
 LONGEST_PIXELS = 1e4
 
-FlowImages = Float32[Tensor, "n 2 h w"]
 Matrices = Float32[Tensor, "n 3 3"]
-Progress = Callable[[float], None]
 
 
 def distant_flow(

@@ -260,9 +260,8 @@ class RaftPairs:
 
     def __init__(self, network: RaftSmall, device: str) -> None:
         self.device = torch.device(device)
-        self.dtype = torch.float16 if self.device.type == "cuda" else torch.float32
-        self.network = network.to(self.device, self.dtype)
-        self.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (missing in its stub)
+        self.dtype = _placed(network, self.device)
+        self.network = network
 
     @torch.inference_mode()
     def __call__(
@@ -291,9 +290,8 @@ class RaftMatcher:
 
     def __init__(self, frames: UInt8[np.ndarray, "t h w 3"], network: RaftSmall, device: str, flow_size: Size) -> None:
         self.device = torch.device(device)
-        self.dtype = torch.float16 if self.device.type == "cuda" else torch.float32
-        self.network = network.to(self.device, self.dtype)
-        self.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (missing in its stub)
+        self.dtype = _placed(network, self.device)
+        self.network = network
         self.frames = len(frames)
         self.size, self.flow_size = (frames.shape[2], frames.shape[1]), flow_size
         at_once = 8 if self.device.type == "cuda" else 1
@@ -370,6 +368,14 @@ class _Returning:
         count = len(self.first)
         flow, confidence = self.flow.numpy(), self.confidence.numpy()
         return Match(self.first, self.second, flow[:count], flow[count:], confidence[:count], confidence[count:])
+
+
+def _placed(network: RaftSmall, device: torch.device) -> torch.dtype:
+    """Bring the network to a device, in the precision that suits it; which one is returned."""
+    dtype = torch.float16 if device.type == "cuda" else torch.float32
+    network.to(device, dtype)
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (missing in its stub)
+    return dtype
 
 
 def _grey(images: UInt8[Tensor, "n 3 height width"]) -> Float32[Tensor, "n 1 height width"]:
