@@ -9,7 +9,7 @@ from truth_project import make_truth_project
 
 from layerloom.cast_shadows import find_shadow, relight
 from layerloom.project import Project
-from layerloom.shadows import background_light, canvas_share
+from layerloom.shadows import background_light, shares_at_nodes
 from layerloom.shot_edits import DuplicateEdit, FreezeEdit, LeaveShadowEdit, MoveEdit, UnshadowEdit
 from layerloom.synthetic import make_clip
 
@@ -28,8 +28,8 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def shaded(plain: Project) -> Project:
     """The same with a shadow on the lower half of the object's surroundings."""
     light = background_light(plain)
-    for frame, grid in enumerate(light):
-        share = canvas_share(plain, {0}, frame, grid.shape[1::-1])
+    shares, inside = shares_at_nodes(plain, {0}, light.shape[2:0:-1])
+    for grid, share in zip(light, shares * inside, strict=True):
         rows = np.nonzero(share.any(1))[0]
         grid[(rows[0] + rows[-1]) // 2 :][share[(rows[0] + rows[-1]) // 2 :] > 0.5] = SHADOW
     return plain.with_lighting(1, light)

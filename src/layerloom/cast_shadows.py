@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float32, Float64
 from layerloom.conventions import transform_points
 from layerloom.edits import Edit
 from layerloom.project import Project
-from layerloom.shadows import background_light, canvas_share, free_light, unshadowed_layers
+from layerloom.shadows import background_light, free_light, light_elsewhere, shares_at_nodes, unshadowed_layers
 from layerloom.shot_edits import FreezeEdit, LeaveShadowEdit, ReverseEdit
 from layerloom.shots import list_placings
 
@@ -62,8 +62,9 @@ def find_shadow(project: Project, layer: int) -> Grids | None:
 
     None where none is found: the light around the object must be darker than without it, and hardly ever brighter.
     """
-    light, free = background_light(project), free_light(project, {layer})
-    share = np.stack([canvas_share(project, {layer}, frame, light.shape[2:0:-1]) for frame in range(len(light))])
+    light = background_light(project)
+    share, inside = shares_at_nodes(project, {layer}, light.shape[2:0:-1])
+    free, share = light_elsewhere(light, share, inside), share * inside
     around: Bool[np.ndarray, "t rows columns"] = (share > 0) & (share < 1)
     ratio = light / np.maximum(free, 1e-3)
     for there, frame in zip(around, ratio, strict=True):

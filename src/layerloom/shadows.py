@@ -32,8 +32,25 @@ def free_light(project: Project, layers: Collection[int]) -> Float32[np.ndarray,
     A place that they never leave stays as it is.
     """
     light = background_light(project)
-    known = [_lit_nodes(project, layers, frame, light.shape[2:0:-1]) for frame in range(len(light))]
-    return fill_in_time(light, np.stack(known))
+    return light_elsewhere(light, *shares_at_nodes(project, layers, light.shape[2:0:-1]))
+
+
+def light_elsewhere(
+    light: Float32[np.ndarray, "t rows columns 3"],
+    share: Float32[np.ndarray, "t rows columns"],
+    inside: Bool[np.ndarray, "t rows columns"],
+) -> Float32[np.ndarray, "t rows columns 3"]:
+    """`free_light` from the background's light and what `shares_at_nodes` gives."""
+    return fill_in_time(light, inside & (share == 0))
+
+
+def shares_at_nodes(
+    project: Project, layers: Collection[int], nodes: Size
+) -> tuple[Float32[np.ndarray, "t rows columns"], Bool[np.ndarray, "t rows columns"]]:
+    """The shadows' share at nodes of the background's light, and which of them each frame shows."""
+    found = (_share_at_nodes(project, layers, frame, nodes) for frame in range(project.source.frames))
+    share, inside = (np.stack(part) for part in zip(*found, strict=True))
+    return share, inside
 
 
 def shadow_share(project: Project, layers: Collection[int], frame: int) -> Float32[np.ndarray, "h w"]:
@@ -46,20 +63,6 @@ def shadow_share(project: Project, layers: Collection[int], frame: int) -> Float
             distance = cv2.distanceTransform((~covered).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
             share = np.maximum(share, np.clip(2 - 2 * distance / reach, 0, 1))
     return share
-
-
-def canvas_share(
-    project: Project, layers: Collection[int], frame: int, nodes: Size
-) -> Float32[np.ndarray, "rows columns"]:
-    """The same at the nodes of the background's light; 0 where the frame does not show them."""
-    share, inside = _share_at_nodes(project, layers, frame, nodes)
-    return share * inside
-
-
-def _lit_nodes(project: Project, layers: Collection[int], frame: int, nodes: Size) -> Bool[np.ndarray, "rows columns"]:
-    """Which nodes of the background's light a frame shows away from objects."""
-    share, inside = _share_at_nodes(project, layers, frame, nodes)
-    return inside & (share == 0)
 
 
 def _share_at_nodes(

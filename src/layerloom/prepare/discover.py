@@ -23,6 +23,7 @@ from layerloom.conventions import Size, fit_long_edge, rescale_positions
 from layerloom.parallel import in_threads
 from layerloom.prepare.complete import complete_masks
 from layerloom.prepare.evidence import motion_evidence, share_in_time
+from layerloom.prepare.flow import shrink
 from layerloom.prepare.links import Link, links_of
 from layerloom.prepare.looks import look_features, look_logits
 from layerloom.prepare.outlines import edge_strengths, neighbour_weights, settle_by_colour, signed_distance
@@ -66,7 +67,7 @@ def discover_masks(frames: UInt8[np.ndarray, "t h w 3"], flow: Sequence[FlowFiel
     """
     size = (frames.shape[2], frames.shape[1])
     work_size = fit_long_edge(size, WORK_LONG_EDGE)
-    small = _shrunk(frames, work_size)
+    small = shrink(frames, work_size)
     objects, explained = _find_objects(small, [_resized(field, work_size) for field in flow])
     coverage = np.zeros((len(objects), *frames.shape[:3]), np.uint8)
     if objects:
@@ -81,24 +82,15 @@ def discover_masks(frames: UInt8[np.ndarray, "t h w 3"], flow: Sequence[FlowFiel
 
 def _resized(field: FlowField, size: Size) -> FlowField:
     def vectors(fields: np.ndarray) -> np.ndarray:
-        return rescale_positions(_shrunk(fields, size), field.size, size).astype(np.float16)
+        return rescale_positions(shrink(fields, size), field.size, size).astype(np.float16)
 
     return FlowField(
         field.step,
         vectors(field.forward),
         vectors(field.backward),
-        _shrunk(field.forward_confidence, size),
-        _shrunk(field.backward_confidence, size),
+        shrink(field.forward_confidence, size),
+        shrink(field.backward_confidence, size),
     )
-
-
-def _shrunk(images: np.ndarray, size: Size) -> np.ndarray:
-    def shrink(image: np.ndarray) -> np.ndarray:
-        if image.dtype == np.float16:  # which OpenCV cannot resize
-            image = image.astype(np.float32)
-        return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-
-    return np.stack(list(in_threads(shrink, images)))
 
 
 def _find_objects(small: Video, flow: Sequence[FlowField]) -> tuple[list[Maps], float]:

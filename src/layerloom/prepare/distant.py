@@ -6,9 +6,7 @@ pixel takes the flow of the layer that it belongs to.
 """
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as functional
@@ -17,16 +15,16 @@ from torch import Tensor
 
 from layerloom.clip import FlowField, Masks, layer_coverage
 from layerloom.conventions import Size, fit_long_edge, rescale_positions, transform_points
-from layerloom.parallel import in_threads
-from layerloom.prepare.flow import FIELD_LONG_EDGE, FlowImages, PairMatcher, Progress, shrink
+from layerloom.prepare.flow import FIELD_LONG_EDGE, LONGEST_PIXELS, FlowImages, PairMatcher, Progress, shrink
+from layerloom.prepare.motion import covered
 from layerloom.prepare.raft import agreement_on_device
+from layerloom.prepare.refine import look_along, pixel_indices
 
 PAIRS_AT_ONCE = 16
 SMALLEST_SHARE = 1e-4
 """Of the frame: a layer that shows less of itself is not matched."""
 LARGEST_ZOOM = 4.0
 """In area; beyond, one frame's texture is not the other's."""
-LONGEST_PIXELS = 1e4
 
 Matrices = Float32[Tensor, "n 3 3"]
 
@@ -48,7 +46,7 @@ def distant_flow(
     steps = [step for step in steps if step < len(frames)]
     work_size = fit_long_edge(size, FIELD_LONG_EDGE)
     pictures = torch.from_numpy(shrink(frames, work_size)).to(device)
-    owners = torch.from_numpy(_owners(masks, work_size)).to(device)
+    owners = torch.from_numpy(np.stack([covered(layer, work_size) for layer in layer_coverage(masks)])).to(device)
     to_small = np.diag([work_size[0] / frames.shape[2], work_size[1] / frames.shape[1], 1.0])
     motion = to_small @ motion @ np.linalg.inv(to_small)
     fields: list[FlowField] = []
@@ -110,15 +108,6 @@ def _at_size(values: Tensor, size: Size) -> Tensor:
     return (rescale_positions(large, small, size) if values.shape[3] == 2 else large).to(values.dtype)
 
 
-def _owners(masks: Masks, size: Size) -> Bool[np.ndarray, "layers t _ _"]:
-    """The pixels that are surely one layer's."""
-    shrunk = [
-        np.stack(list(in_threads(partial(cv2.resize, dsize=size, interpolation=cv2.INTER_AREA), layer)))
-        for layer in layer_coverage(masks)
-    ]
-    return np.stack(shrunk) > 127
-
-
 def _tasks(
     motion: Float[np.ndarray, "layers t 3 3"], owners: Bool[Tensor, "layers t h w"], step: int
 ) -> Iterator[tuple[int, int]]:
@@ -146,30 +135,18 @@ def _bring(pictures: UInt8[Tensor, "n h w 3"], motion: Matrices) -> UInt8[Tensor
     """The last frames as the layer's motion brings them into the first ones' view."""
     still = torch.zeros(len(pictures), 2, *pictures.shape[1:3], device=pictures.device)
     images = pictures.permute(0, 3, 1, 2).float()
-    return _read(images, _move(motion, still), "bicubic").permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8)
+    return look_along(images, _move(motion, still), "bicubic").permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8)
 
 
 def _whole_way(motion: Matrices, there: FlowImages, back: FlowImages) -> tuple[FlowImages, FlowImages]:
     """Flow between the frames as they are, from the flow between the first one and what was brought into its view."""
     # From the last frame: into the first one's view, and on from there by the way back.
     brought = _move(torch.linalg.inv(motion), torch.zeros_like(back))
-    return _move(motion, there), brought + _read(back, brought, "bilinear")
+    return _move(motion, there), brought + look_along(back, brought)
 
 
 def _move(motion: Matrices, flow: FlowImages) -> FlowImages:
     """Where the motion takes what the flow points to, relative to the pixel."""
-    pixels = _pixel_centres(flow)
+    pixels = pixel_indices(flow.shape[3], flow.shape[2], flow.device) + 0.5
     end = (pixels + flow).permute(0, 2, 3, 1)
     return transform_points(motion[:, None, None], end).permute(0, 3, 1, 2) - pixels
-
-
-def _read(images: Float32[Tensor, "n c h w"], flow: FlowImages, mode: str) -> Float32[Tensor, "n c h w"]:
-    """The images where the flow points; beyond them, their border."""
-    height, width = images.shape[2:]
-    at = (_pixel_centres(flow) + flow).permute(0, 2, 3, 1) * (2 / flow.new_tensor([width, height])) - 1
-    return functional.grid_sample(images, at, mode=mode, padding_mode="border", align_corners=False)
-
-
-def _pixel_centres(images: Float32[Tensor, "n _ h w"]) -> Float32[Tensor, "2 h w"]:
-    y, x = (torch.arange(side, device=images.device) + 0.5 for side in images.shape[2:])
-    return torch.stack(torch.meshgrid(x, y, indexing="xy"))

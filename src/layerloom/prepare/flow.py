@@ -137,7 +137,7 @@ def read_flow(
 
 def _field_of_files(step: int, forward: Sequence[Flow], backward: Sequence[Flow]) -> FlowField:
     """Unknown flow (not finite, or huge as Middlebury marks it) becomes 0 with confidence 0."""
-    field = empty_field(step, len(forward) + step, forward[0].shape[:2])
+    field = _empty_field(step, len(forward) + step, forward[0].shape[:2])
     for start, both_ways in enumerate(zip(forward, backward, strict=True)):
         there, back = (np.where(np.abs(flow) < LONGEST_PIXELS, flow, np.float32(np.nan)) for flow in both_ways)
         _fill_pair(field, start, there, back)
@@ -187,7 +187,7 @@ def _dis_fields(frames: UInt8[np.ndarray, "t h w 3"], steps: Sequence[int], repo
     total, done = sum(len(greys) - step for step in steps), 0
     fields: list[FlowField] = []
     for step in steps:
-        field = empty_field(step, len(greys), greys[0].shape)
+        field = _empty_field(step, len(greys), greys[0].shape)
         for _ in in_threads(partial(_dis_pair, greys, field, _divisor(fields, step)), range(len(field.forward))):
             done += 1
             report(done / total)
@@ -206,7 +206,7 @@ def _dis_pair(greys: Sequence[Grey], field: FlowField, shorter: FlowField | None
 def _raft_fields(matcher: RaftMatcher, steps: Sequence[int], report: Progress) -> tuple[FlowField, ...]:
     """Long ways start from nothing, too: RAFT sees all of the frame, and a chained guess made it worse."""
     pairs = [(start, start + step) for step in steps for start in range(matcher.frames - step)]
-    fields = {step: empty_field(step, matcher.frames, matcher.flow_size[::-1]) for step in steps}
+    fields = {step: _empty_field(step, matcher.frames, matcher.flow_size[::-1]) for step in steps}
     done = 0
     for match in matcher.matches(pairs):
         for i, (start, end) in enumerate(zip(match.first, match.second, strict=True)):
@@ -237,7 +237,7 @@ def _make_dis() -> cv2.DISOpticalFlow:
     return dis
 
 
-def empty_field(step: int, frames: int, shape: tuple[int, ...]) -> FlowField:
+def _empty_field(step: int, frames: int, shape: tuple[int, ...]) -> FlowField:
     """A field to be filled; what is in it is left to chance."""
     flows = [np.empty((frames - step, *shape, 2), np.float16) for _ in range(2)]
     confidences = [np.empty((frames - step, *shape), np.uint8) for _ in range(2)]
@@ -273,11 +273,17 @@ def _chained_guess(step: int, shorter: FlowField, start: int) -> tuple[Flow, Flo
     return there, back
 
 
-def shrink(frames: UInt8[np.ndarray, "t h w 3"], target: Size) -> UInt8[np.ndarray, "t _ _ 3"]:
-    """Frames at `target` size."""
-    if target == (frames.shape[2], frames.shape[1]):
-        return frames
-    return np.stack(list(in_threads(partial(cv2.resize, dsize=target, interpolation=cv2.INTER_AREA), frames)))
+def shrink(images: np.ndarray, size: Size) -> np.ndarray:
+    """Images (t h w, or with channels) at a size, by area; half precision comes back as single."""
+    if size == (images.shape[2], images.shape[1]):
+        return images
+
+    def resized(image: np.ndarray) -> np.ndarray:
+        # OpenCV cannot resize half precision.
+        single = image.astype(np.float32) if image.dtype == np.float16 else image
+        return cv2.resize(single, size, interpolation=cv2.INTER_AREA)
+
+    return np.stack(list(in_threads(resized, images)))
 
 
 def _grid(size: Size) -> Flow:

@@ -17,8 +17,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, UInt8
 
 from layerloom.clip import FlowField, Masks, layer_coverage
-from layerloom.conventions import rescale_positions, transform_points
+from layerloom.conventions import Size, rescale_positions, transform_points
 from layerloom.parallel import in_threads
+from layerloom.prepare.flow import shrink
 
 SAMPLES = 300
 """Flow vectors per pair of frames, direction and layer."""
@@ -102,7 +103,7 @@ def _sample_links(flow: Sequence[FlowField], coverage: UInt8[np.ndarray, "t h w"
     full_size = (coverage.shape[2], coverage.shape[1])
     found: list[tuple[int, int, np.ndarray, np.ndarray, np.ndarray]] = []
     for field in flow:
-        layer = _at_size(coverage, field)
+        layer = covered(coverage, field.size)
         candidates = [_candidates(image, generator) for image in layer]
         areas = layer.sum((1, 2))
         for t in range(len(field.forward)):
@@ -124,13 +125,9 @@ def _sample_links(flow: Sequence[FlowField], coverage: UInt8[np.ndarray, "t h w"
     return _Links(first, last, stacked[0], stacked[1], stacked[2][..., 0])
 
 
-def _at_size(coverage: UInt8[np.ndarray, "t h w"], field: FlowField) -> Bool[np.ndarray, "t _ _"]:
-    """What a layer surely covers, at the flow's size."""
-    if field.size != (coverage.shape[2], coverage.shape[1]):
-        coverage = np.stack(
-            list(in_threads(partial(cv2.resize, dsize=field.size, interpolation=cv2.INTER_AREA), coverage))
-        )
-    return coverage > 127
+def covered(coverage: UInt8[np.ndarray, "t h w"], size: Size) -> Bool[np.ndarray, "t _ _"]:
+    """What a layer surely covers, at another size."""
+    return shrink(coverage, size) > 127
 
 
 def _candidates(covered: Bool[np.ndarray, "h w"], generator: np.random.Generator) -> Int[np.ndarray, "samples 2"]:

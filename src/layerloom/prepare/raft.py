@@ -21,13 +21,15 @@ from torch import Tensor, nn
 
 from layerloom.conventions import Size, rescale_positions
 from layerloom.errors import UserError
-from layerloom.prepare.refine import refine_flow
+from layerloom.prepare.refine import look_along, pixel_indices, refine_flow
 
 ITERATIONS = 12
 LEVELS = 4
 RADIUS = 3
 STRIDE = 8
 HIDDEN_CHANNELS = 96
+PICTURES_AT_ONCE = {"cpu": 1, "cuda": 8}
+"""Encoded together."""
 LARGEST_BYTES = 4 * 2**30
 """Of GPU memory for the pairs that are matched at once: eight ways at 1024×576, enough to keep a large GPU busy."""
 
@@ -158,7 +160,7 @@ class RaftSmall(nn.Module):
         correlation = correlate(first, second)
         state, inputs = torch.split(context, [HIDDEN_CHANNELS, 64], 1)
         state, inputs = torch.tanh(state), torch.relu(inputs)
-        grid = _pixel_indices(first.shape[3], first.shape[2], first.device)
+        grid = pixel_indices(first.shape[3], first.shape[2], first.device)
         flow = torch.zeros_like(grid).expand(len(first), -1, -1, -1)
         for _ in range(ITERATIONS):
             seen = look_up(correlation, grid + flow)
@@ -214,10 +216,9 @@ def _blend(
 def agreement_on_device(flow: FlowImage, opposite: FlowImage) -> UInt8[Tensor, "n height width"]:
     """What `prepare.flow.agreement` computes, of many finite fields at once, where they are."""
     height, width = flow.shape[2:]
-    target = _pixel_indices(width, height, flow.device) + flow
+    target = pixel_indices(width, height, flow.device) + flow
     # What leaves the frame (by up to half a pixel, it does not) reads the border.
-    unit = torch.stack([2 * target[:, 0] / max(width - 1, 1) - 1, 2 * target[:, 1] / max(height - 1, 1) - 1], -1)
-    miss = flow + F.grid_sample(opposite, unit, padding_mode="border", align_corners=True)
+    miss = flow + look_along(opposite, flow)
     sigma = 1.0 + 0.01 * flow.square().sum(1).sqrt()
     confidence = torch.exp(-miss.square().sum(1) / sigma.square())
     x, y = target.unbind(1)
@@ -268,7 +269,7 @@ class RaftPairs:
         self, first: UInt8[Tensor, "n h w 3"], second: UInt8[Tensor, "n h w 3"]
     ) -> tuple[Float32[Tensor, "n 2 h w"], Float32[Tensor, "n 2 h w"]]:
         """Flow there and back."""
-        at_once = 8 if self.device.type == "cuda" else 1
+        at_once = PICTURES_AT_ONCE[self.device.type]
         parts = [self._match(*pair) for pair in zip(first.split(at_once), second.split(at_once), strict=True)]
         there, back = (torch.cat(way) for way in zip(*parts, strict=True))
         return there, back
@@ -294,7 +295,7 @@ class RaftMatcher:
         self.network = network
         self.frames = len(frames)
         self.size, self.flow_size = (frames.shape[2], frames.shape[1]), flow_size
-        at_once = 8 if self.device.type == "cuda" else 1
+        at_once = PICTURES_AT_ONCE[self.device.type]
         encoded = [self._encode(frames[begin : begin + at_once]) for begin in range(0, len(frames), at_once)]
         self.matching, self.context, self.grey = (torch.cat(part) for part in zip(*encoded, strict=True))
 
@@ -393,12 +394,6 @@ def _on_device(numbers: Sequence[int], device: torch.device) -> Int[Tensor, " n"
     """Through page-locked memory: a copy that the host does not wait for."""
     tensor = torch.tensor(numbers)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
-
-
-def _pixel_indices(width: int, height: int, device: torch.device) -> Float32[Tensor, "2 height width"]:
-    """(column, row) of every pixel."""
-    x, y = torch.arange(width, device=device), torch.arange(height, device=device)
-    return torch.stack(torch.meshgrid(x, y, indexing="xy")).float()
 
 
 def _to_multiple_of_eight(x: AnyScale) -> AnyScale:

@@ -19,15 +19,12 @@ NOISE = 2.0 / 255
 LARGEST_STEP_PIXELS = 0.5
 
 Grey = Float32[Tensor, "n 1 height width"]
+Image = Float32[Tensor, "n _ height width"]
 FlowImage = Float[Tensor, "n 2 height width"]
 
 
 def refine_flow(first: Grey, second: Grey, flow: FlowImage) -> Float32[Tensor, "n 2 height width"]:
     """Flow from `first` to `second` (grey in [0, 1]), in pixels; correct to about a pixel when it comes in."""
-    height, width = first.shape[2:]
-    x, y = torch.arange(width, device=flow.device), torch.arange(height, device=flow.device)
-    grid = torch.stack(torch.meshgrid(x, y, indexing="xy")).float()
-    scale = flow.new_tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)]).float().view(2, 1, 1)
     first = first - _mean(first)
     slope_x, slope_y = _slopes(first)
     xx, xy, yy = (_mean(part) for part in (slope_x * slope_x, slope_x * slope_y, slope_y * slope_y))
@@ -35,8 +32,7 @@ def refine_flow(first: Grey, second: Grey, flow: FlowImage) -> Float32[Tensor, "
     determinant = xx * yy - xy * xy
     flow = flow.float()
     for _ in range(ROUNDS):
-        at = ((grid + flow) * scale - 1).permute(0, 2, 3, 1)
-        there = F.grid_sample(second, at, padding_mode="border", align_corners=True)
+        there = look_along(second, flow)
         there = there - _mean(there)
         # The contrast that makes them most alike.
         gain = ((_mean(there * first) + NOISE**2) / (_mean(there * there) + NOISE**2)).clamp(0.5, 2)
@@ -45,6 +41,20 @@ def refine_flow(first: Grey, second: Grey, flow: FlowImage) -> Float32[Tensor, "
         step = torch.cat([xy * along_y - yy * along_x, xy * along_x - xx * along_y], 1) / determinant
         flow = flow + step.clamp(-LARGEST_STEP_PIXELS, LARGEST_STEP_PIXELS)
     return flow
+
+
+def look_along(images: Image, flow: FlowImage, mode: str = "bilinear") -> Image:
+    """The images where the flow points; beyond them, their border."""
+    height, width = images.shape[2:]
+    x, y = (pixel_indices(width, height, flow.device) + flow).unbind(1)
+    unit = torch.stack([2 * x / max(width - 1, 1) - 1, 2 * y / max(height - 1, 1) - 1], -1)
+    return F.grid_sample(images, unit, mode=mode, padding_mode="border", align_corners=True)
+
+
+def pixel_indices(width: int, height: int, device: torch.device) -> Float32[Tensor, "2 height width"]:
+    """(column, row) of every pixel."""
+    x, y = torch.arange(width, device=device), torch.arange(height, device=device)
+    return torch.stack(torch.meshgrid(x, y, indexing="xy")).float()
 
 
 def _slopes(image: Grey) -> tuple[Grey, Grey]:
