@@ -75,6 +75,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--flow", default="dis", choices=["dis", "raft"])
     parser.add_argument("--flow-weights", type=Path)
     parser.add_argument("--masks", default="clean", choices=list(CASES), help="how the masks learned from are degraded")
+    parser.add_argument("--lpips-weights", type=Path, help="AlexNet's or VGG16's, to measure LPIPS, too")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=Path("quality"))
     return parser.parse_args()
@@ -116,7 +117,7 @@ def _measure(learned: dict[str, Any], options: argparse.Namespace) -> dict[str, 
     name = learned["clip"]
     project = Project.open(options.out / f"{name}.loom")
     given = load_masks(_folder(name, options) / "masks", project.source_range, project.source.size)
-    figures = evaluate(project, given)
+    figures = evaluate(project, given, lpips_weights=options.lpips_weights)
     write_report(options.out / f"{name}.html", project, figures)
     truth = _truth(project, _synthetic(name, project.settings["device"])) if name in SYNTHETIC else None
     return learned | {

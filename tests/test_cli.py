@@ -434,6 +434,9 @@ def test_evaluate_with_masks_that_do_not_fit(run: Run, project: Project, clip: S
     assert_refused(run("evaluate", project.path, "--masks", tmp_path / "masks"), "no layer 'dog'")
     assert_refused(run("evaluate", project.path, "--masks", tmp_path / "absent"), "no such folder of masks")
     assert_refused(run("evaluate", project.path, "--tracks", tmp_path / "absent.npz"), "absent.npz")
+    assert_refused(
+        run("evaluate", project.path, "--lpips-weights", tmp_path / "absent.pth"), "absent.pth", "No such file"
+    )
 
 
 # -------------------------------------------------------------------------------------------------------- usage
@@ -466,7 +469,7 @@ FLAGS = {
     " --unshadow --freeze --reverse --speed --scale --stabilize --camera --extend --crop --unseen --mode --from"
     " --device --frames --codec --json",
     "export": "--to --only --frames --json",
-    "evaluate": "--masks --tracks --json --report",
+    "evaluate": "--masks --tracks --lpips-weights --json --report",
 }
 
 

@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from trunks import trunk_state
 from truth_project import make_truth_project
 
+from layerloom import lpips
 from layerloom.clip import Masks
 from layerloom.errors import UserError
 from layerloom.evaluate import evaluate, interior_owner, mean_or_none, render_pattern, render_unlit
@@ -141,6 +144,24 @@ def test_masks_that_do_not_fit_are_refused(
         evaluate(project, Masks(clip.names[:-1], wrong, wrong))
     with pytest.raises(UserError, match="no layer 'dog'"):
         evaluate(project, Masks(("dog",), clip.masks, clip.masks))
+
+
+def test_lpips_is_measured_with_a_trunks_weights(
+    figures: dict[str, Any], project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert figures["reconstruction"]["lpips"] is None and "LPIPS" not in dict(headlines(figures)).values()
+    torch.save(trunk_state("alexnet"), tmp_path / "alexnet.pth")
+    seen = evaluate(project, lpips_weights=tmp_path / "alexnet.pth")
+    lit, unlit = seen["per_frame"]["lpips"], seen["per_frame"]["lpips_unlit"]
+    assert len(lit) == len(unlit) == seen["frames"] and 0 < min(lit) < max(lit) < 0.01
+    assert seen["reconstruction"]["lpips"] == pytest.approx(np.mean(lit))
+    assert seen["reconstruction"]["lpips_unlit"] == pytest.approx(np.mean(unlit)) and np.mean(unlit) > 2 * np.mean(lit)
+    assert headlines(seen)[3] == (f"{np.mean(lit):.4f}", "reconstruction LPIPS")
+    write_report(tmp_path / "report.html", project, seen)
+    assert '<span class="title">LPIPS</span>' in (tmp_path / "report.html").read_text(encoding="utf-8")
+    monkeypatch.setattr(lpips, "SMALLEST_SIDE", 97)
+    with pytest.raises(UserError, match="160x96; LPIPS needs 97 pixels"):
+        evaluate(project, lpips_weights=tmp_path / "alexnet.pth")
 
 
 def test_unlit_frames_are_the_truths(clip: SyntheticClip, project: Project) -> None:

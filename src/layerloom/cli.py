@@ -250,6 +250,7 @@ def evaluate(
     project: ProjectFolder,
     masks: OptionalFolder = None,
     tracks: OptionalFile = None,
+    lpips_weights: OptionalFile = None,
     json: OptionalFile = None,
     report: Annotated[Path | None, arg(metavar="FILE.html", help_behavior_hint="")] = None,
 ) -> None:
@@ -259,6 +260,7 @@ def evaluate(
         project: What decompose wrote.
         masks: True masks of the objects, laid out as for decompose. Default: those that were given to decompose.
         tracks: True tracks of the source, in TAP-Vid's format (.npz).
+        lpips_weights: Measure LPIPS, too, with this state dict of AlexNet or VGG16, as torchvision publishes them.
         json: Write all figures to this file; docs/evaluation.md defines them.
         report: Write a page with pictures, plots and all figures to this file.
     """
@@ -269,7 +271,7 @@ def evaluate(
     for file in (json, report):
         _check_writable(file)
     with Console(as_json=False) as console:
-        figures = measure(opened, _true_masks(opened, masks), tracks, console.counter("measure"))
+        figures = measure(opened, _true_masks(opened, masks), tracks, lpips_weights, console.counter("measure"))
         if json is not None:
             _write_json(json, figures)
         if report is not None:

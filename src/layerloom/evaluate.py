@@ -36,8 +36,11 @@ PATTERN_CEILING = 0.6
 WATCHED_PERCENT, CARRIED_PERCENT, EDITED_PERCENT = 60, 70, 80
 """How much of the time has passed, about, when the frames were gone through, tracks carried, and edits tracked."""
 
+Picture = Float32[np.ndarray, "h w 3"]
 Progress = Callable[[int, int], None]
 """Is told how much is done, of how much."""
+Perceive = Callable[[Picture, Sequence[Picture]], list[float]]
+"""How far pictures look from a first one."""
 
 
 @dataclass(frozen=True)
@@ -59,21 +62,27 @@ class _Watched:
 
 
 def evaluate(
-    project: Project, masks: Masks | None = None, track_file: Path | None = None, progress: Progress | None = None
+    project: Project,
+    masks: Masks | None = None,
+    track_file: Path | None = None,
+    lpips_weights: Path | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """All figures that need no truth, as plain data for JSON; None where there was nothing to measure.
 
     masks: given ones at source size, for the project's frames; objects are matched by name. track_file: tracks of the
-    source in TAP-Vid's format. UserError if the source is gone, or masks or tracks do not fit.
+    source in TAP-Vid's format. lpips_weights: a state dict of AlexNet or VGG16, which LPIPS needs. UserError if the
+    source is gone, or masks, tracks or weights do not fit.
     """
     width, height = project.source.size
     if masks is not None:
         _check_masks(project, masks)
+    perceive = None if lpips_weights is None else _load_lpips(lpips_weights, project)
     given = None
     if track_file is not None:
         given = tracks.read_tapvid(track_file, (width, height), project.source.frames)
     tell: Progress = progress or (lambda done, total: None)
-    watched = _watch(project, masks, lambda done, total: tell(WATCHED_PERCENT * done // total, 100))
+    watched = _watch(project, masks, perceive, lambda done, total: tell(WATCHED_PERCENT * done // total, 100))
     corners = tracks.track_corners(watched.grey_source)
     interior = interior_owner(watched.owner)
     carried = _track_figures(project, watched, interior, corners, given)
@@ -110,7 +119,7 @@ def _pattern_edit(project: Project, number: int, folder: Path) -> OverlayEdit:
     return OverlayEdit(layer.name, file)
 
 
-def render_unlit(project: Project, frame: int, shares: Float32[np.ndarray, "l h w"]) -> Float32[np.ndarray, "h w 3"]:
+def render_unlit(project: Project, frame: int, shares: Float32[np.ndarray, "l h w"]) -> Picture:
     """Σ α T: a frame (counted from the project's first) without its lighting."""
     picture = np.zeros((*shares.shape[1:], 3), np.float32)
     for number, layer in enumerate(project.layers):
@@ -129,7 +138,17 @@ def _check_masks(project: Project, masks: Masks) -> None:
         project.layer_index(name)
 
 
-def _watch(project: Project, masks: Masks | None, progress: Progress) -> _Watched:
+def _load_lpips(weights: Path, project: Project) -> Perceive:
+    """PyTorch, which nothing else here needs, is imported for it."""
+    from layerloom.lpips import SMALLEST_SIDE, Lpips
+
+    width, height = project.source.size
+    if min(width, height) < SMALLEST_SIDE:
+        raise UserError(f"{project.source.path} is {width}x{height}; LPIPS needs {SMALLEST_SIDE} pixels each way")
+    return Lpips(weights).distances
+
+
+def _watch(project: Project, masks: Masks | None, perceive: Perceive | None, progress: Progress) -> _Watched:
     """One pass over the frames: the figures of single frames, and what the other measures need of them."""
     size, small = project.source.size, fit_long_edge(project.source.size, WARP_LONG_EDGE)
     count, layers = project.source.frames, len(project.layers)
@@ -153,7 +172,7 @@ def _watch(project: Project, masks: Masks | None, progress: Progress) -> _Watche
     for frame, trio in enumerate(pictures):
         source, rebuilt, edited = (media.to_float(picture) for picture in trio)
         shares = mattes(project, frame, trio[0])
-        _note(watched.per_frame, _compare(project, frame, source, rebuilt, shares))
+        _note(watched.per_frame, _compare(project, frame, source, rebuilt, shares, perceive))
         if masks is not None:
             _note(watched.per_frame, _compare_masks(project, frame, shares, masks))
         watched.grey_source[frame], watched.grey_edited[frame] = measures.grey(source), measures.grey(edited)
@@ -179,18 +198,23 @@ def _shrink(image: Float32[np.ndarray, "h w *c"], size: tuple[int, int]) -> Floa
 def _compare(
     project: Project,
     frame: int,
-    source: Float32[np.ndarray, "h w 3"],
-    rebuilt: Float32[np.ndarray, "h w 3"],
+    source: Picture,
+    rebuilt: Picture,
     shares: Float32[np.ndarray, "l h w"],
+    perceive: Perceive | None,
 ) -> dict[str, float]:
     unlit = render_unlit(project, frame, shares)
     training = project.training_size
+    perceived: dict[str, float] = {}
+    if perceive is not None:
+        perceived["lpips"], perceived["lpips_unlit"] = perceive(source, [rebuilt, unlit])
     return {
         "psnr": measures.psnr(rebuilt, source),
         "psnr_training_size": measures.psnr(_shrink(rebuilt, training), _shrink(source, training)),
         "psnr_unlit": measures.psnr(unlit, source),
         "ssim": measures.ssim(rebuilt, source),
         "ssim_unlit": measures.ssim(unlit, source),
+        **perceived,
         "undecided": measures.undecided_share(shares),
     }
 
@@ -212,10 +236,10 @@ def _compare_masks(
 def _frame_figures(project: Project, per_frame: dict[str, list[float]], masks: Masks | None) -> dict[str, Any]:
     mean = {name: mean_or_none(values) for name, values in per_frame.items()}
     series = {name: [none_if_not_finite(value) for value in values] for name, values in per_frame.items()}
-    names = ("psnr", "psnr_training_size", "psnr_unlit", "ssim", "ssim_unlit")
+    names = ("psnr", "psnr_training_size", "psnr_unlit", "ssim", "ssim_unlit", "lpips", "lpips_unlit")
     given = masks.names if masks is not None else ()
     return {
-        "reconstruction": {name: mean[name] for name in names},
+        "reconstruction": {name: mean.get(name) for name in names},
         "mattes": {
             "undecided": mean["undecided"],
             "iou": {name: mean[f"iou/{name}"] for name in given},

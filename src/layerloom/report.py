@@ -139,6 +139,8 @@ def headlines(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
         (_number(reconstruction["ssim"], 4), "reconstruction SSIM"),
         (_share(figures["mattes"]["undecided"]), "undecided pixels"),
     ]
+    if reconstruction["lpips"] is not None:
+        tiles.insert(3, (_number(reconstruction["lpips"], 4), "reconstruction LPIPS"))
     tiles += [(_number(value, 3), f"matte IoU, {name}") for name, value in figures["mattes"]["iou"].items()]
     tiles += [_track_tile(name, layer) for name, layer in figures["tracks"]["corners"].items()]
     return tiles
@@ -231,6 +233,7 @@ def _time_charts(per_frame: Series) -> str:
     groups: dict[str, dict[str, str]] = {
         "PSNR, dB": {"psnr": "with lighting", "psnr_unlit": "without"},
         "SSIM": {"ssim": "with lighting", "ssim_unlit": "without"},
+        "LPIPS": {"lpips": "with lighting", "lpips_unlit": "without"} if "lpips" in per_frame else {},
         "Undecided pixels": {"undecided": "share"},
         "Matte IoU": {key: key[4:] for key in per_frame if key.startswith("iou/")},
         "Boundary F": {key: key[11:] for key in per_frame if key.startswith("boundary_f/")},
