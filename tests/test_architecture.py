@@ -28,7 +28,7 @@ mattes trackers documents blending films placing patches
 rendering.scene rendering.definition rendering.packing rendering.addresses rendering.sampling rendering.tiles
 rendering.cpu rendering.kernel rendering.cuda rendering.choice rendering.detail rendering render neural_render
 scripts layer_videos export
-tracks measures lpips evaluate truth report
+tracks measures halos lpips evaluate truth report
 demo console waking canvas_options shot_options cli
 """
 READING_ORDER = ORDER_ON_THE_PAGE.split()
@@ -52,7 +52,7 @@ EDITING_HALF = (
     *("mattes", "documents", "blending", "films", "placing", "patches", "rendering", "render"),
     *("trackers", "scripts", "layer_videos", "export"),
 )
-EDITING_HALF += ("tracks", "measures", "lpips", "evaluate", "report")
+EDITING_HALF += ("tracks", "measures", "halos", "lpips", "evaluate", "report")
 
 EDIT_WITHOUT_LEARNING = """
 import sys

@@ -51,6 +51,9 @@ def test_the_truth_is_found_good(figures: dict[str, Any]) -> None:
     assert figures["reconstruction"]["ssim"] > 0.98
     assert figures["mattes"]["iou"]["object"] > 0.99 and figures["mattes"]["boundary_f"]["object"] > 0.99
     assert figures["mattes"]["undecided"] < 0.04
+    assert abs(figures["mattes"]["halo_px"]) < 0.2 and figures["mattes"]["ramp_px"] == {
+        "object": pytest.approx(2.0, abs=0.1)
+    }
     carried = figures["tracks"]["corners"]["background"]
     assert carried["all"]["count"] > 100
     assert carried["all"]["within"]["1"] > 0.94 and carried["uv_wander_texels"] < 0.2
@@ -189,7 +192,7 @@ def test_the_report_is_whole_offline_and_shows_worst_frames_first(
     worst = int(np.argmin(figures["per_frame"]["psnr"]))
     assert page.index(f"<b>frame {worst}</b>") == page.index("<b>frame ")
     assert (
-        page.count("data:image/jpeg;base64,") == len(frames_to_show(figures["per_frame"]["psnr"])) * (3 + 4 * 2 + 1) + 2
+        page.count("data:image/jpeg;base64,") == len(frames_to_show(figures["per_frame"]["psnr"])) * (3 + 4 * 2 + 3) + 2
     )
     assert "http" not in page and 'src="data' in page
     assert "<svg" in page and "object: uv" in page and "Settings" in page

@@ -98,6 +98,41 @@ def test_a_matte_that_moves_with_the_picture_is_stable() -> None:
     assert moving < 0.03 and standing > 4 * moving
 
 
+def _disc(radius: float, ramp: float) -> np.ndarray:
+    """Alpha goes evenly from 1 to 0 over `ramp` pixels around the radius."""
+    y, x = np.mgrid[0:140, 0:160] + 0.5
+    return np.clip((radius - np.hypot(x - 80, y - 70)) / ramp + 0.5, 0, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("radius", [20.0, 45.0])
+@pytest.mark.parametrize("ramp", [2.0, 6.0, 15.0])
+def test_a_disc_has_its_perimeter_and_its_ramps_width(radius: float, ramp: float) -> None:
+    disc = _disc(radius, ramp)
+    assert measures.gradient(disc).sum() == pytest.approx(2 * np.pi * radius, rel=0.01)
+    assert measures.ramp_px(disc) == pytest.approx(ramp, rel=0.03)
+    assert np.isnan(measures.ramp_px(np.zeros_like(disc)))
+
+
+def test_matte_errors_of_a_known_difference() -> None:
+    truth, band = _disc(40, 4), np.zeros((140, 160), np.bool_)
+    band[10:60, 20:60] = True
+    off = truth.copy()
+    off[10:35, 20:60] += np.float32(0.2)
+    errors = measures.matte_errors(off, truth, band)
+    assert errors["matte_mad"] == pytest.approx(0.1) and errors["matte_mse"] == pytest.approx(0.02)
+    assert errors["matte_sad"] == pytest.approx(0.2) and errors["matte_gradient"] > 0
+    assert set(measures.matte_errors(truth, truth, band).values()) == {0.0}
+    assert all(np.isnan(value) for value in measures.matte_errors(off, truth, ~np.ones_like(band)).values())
+    # Across a straight outline, blurred or not, the gradient's error is that of two Gaussians' heights.
+    step = np.zeros((60, 80), np.float32)
+    step[:, 40:] = 1
+    blurred = np.repeat(np.clip((np.arange(80) - 35.5) / 8, 0, 1)[None], 60, 0).astype(np.float32)
+    heights = measures.gradient(step) - measures.gradient(blurred)
+    everywhere = np.ones_like(step, np.bool_)
+    found = measures.matte_errors(step, blurred, everywhere)["matte_gradient"]
+    assert found == pytest.approx(float(np.square(heights).sum()) / 1000) and found > 0.2 * 60 * 0.2 / 1000
+
+
 def _blurred() -> np.ndarray:
     noise = np.random.default_rng(1).uniform(0, 1, (100, 140)).astype(np.float32)
     kernel = np.hanning(9)[1:-1]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from layerloom import measures
 from layerloom.conventions import pixel_centres
 from layerloom.synthetic import SyntheticClip, make_clip, sample_texture
 
@@ -144,3 +145,10 @@ def test_tracks_follow_the_texture_and_know_when_it_is_hidden(crossing: Syntheti
         near &= crossing.alpha[1, frame, row.clip(0, 63), column.clip(0, 95)] > 0.99
         then = unlit[frame, row[near], column[near]]
         assert np.abs(then - unlit[0, rows[near], columns[near]]).mean() < 0.06
+
+
+def test_outlines_are_as_soft_as_asked_for_and_nothing_else_changes() -> None:
+    sharp, soft = (make_clip((96, 64), 2, edge=edge) for edge in (2.4, 9.0))
+    np.testing.assert_array_equal(sharp.uv[1], soft.uv[1])
+    widths = [measures.ramp_px(clip.alpha[0, 0]) for clip in (sharp, soft)]
+    assert widths[1] / widths[0] == pytest.approx(9.0 / 2.4, rel=0.05) and 1.5 < widths[0] < 2.4

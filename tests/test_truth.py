@@ -43,6 +43,10 @@ def test_the_truth_scores_as_the_truth(clip: SyntheticClip, project: Project, tm
         assert figures["track_fraction"][name] > 0.99
         assert figures["iou"][name] > 0.99
         assert figures["light_correlation"][name] > 0.99
+    assert set(figures["matte_mad"]) == set(clip.names[:-1])
+    assert figures["matte_mad"]["object"] < 1e-4 > figures["matte_gradient"]["object"]
+    assert figures["matte_ramp_px"]["object"] == pytest.approx(figures["true_ramp_px"]["object"], rel=1e-3)
+    assert figures["background_edit_levels"] < 0.5
     assert figures["edit_psnr_inside"] > 26
     assert figures["edit_identical_outside"] is True
     assert figures["edit_changed_outside"] == 0
@@ -84,6 +88,15 @@ def test_moving_one_layers_map_moves_its_tracks_alone(clip: SyntheticClip, tmp_p
     assert 0.5 <= figures["track_fraction"]["background"] < 0.65, "within 4 and 8; all four for tracks that begin later"
     assert figures["track_px"]["object"] < 0.05
     assert figures["edit_identical_outside"]
+
+
+def test_a_matte_that_is_off_spoils_edits_of_the_background(clip: SyntheticClip, tmp_path: Path) -> None:
+    project = make_truth_project(tmp_path, clip)
+    stored = [project.layers[0].alpha(frame) for frame in range(len(clip.frames))]
+    project.layers[0].alpha = lambda frame: np.roll(stored[frame], 2, axis=1)
+    figures = truth.truth_figures(project, clip, clip.frames, clip.render(), painted_frame=0)
+    assert figures["matte_mad"]["object"] > 0.1 and figures["background_edit_levels"] > 10
+    assert figures["matte_sad"]["object"] > figures["matte_gradient"]["object"] > 0.001
 
 
 def test_light_that_ignores_the_truth_does_not_correlate(clip: SyntheticClip, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Int8, UInt8
 
-from layerloom import measures, media, tracks
+from layerloom import halos, measures, media, tracks
 from layerloom.clip import Masks
 from layerloom.conventions import fit_long_edge
 from layerloom.edits import OverlayEdit
@@ -167,12 +167,14 @@ def _watch(project: Project, masks: Masks | None, perceive: Perceive | None, pro
         project.read_source(project.source_range),
         render(project, mode="synthesis"),
         render_pattern(project),
+        halos.cut_out(project),
         strict=True,
     )
-    for frame, trio in enumerate(pictures):
+    for frame, (*trio, cutout) in enumerate(pictures):
         source, rebuilt, edited = (media.to_float(picture) for picture in trio)
         shares = mattes(project, frame, trio[0])
         _note(watched.per_frame, _compare(project, frame, source, rebuilt, shares, perceive))
+        _note(watched.per_frame, _judge_outlines(project, frame, source, shares, cutout))
         if masks is not None:
             _note(watched.per_frame, _compare_masks(project, frame, shares, masks))
         watched.grey_source[frame], watched.grey_edited[frame] = measures.grey(source), measures.grey(edited)
@@ -219,6 +221,21 @@ def _compare(
     }
 
 
+def _judge_outlines(
+    project: Project, frame: int, source: Picture, shares: Float32[np.ndarray, "l h w"], cutout: halos.Cutout
+) -> dict[str, float]:
+    """NaN where no object has an outline."""
+    last = len(project.layers) - 1
+    uv = project.uv(last, frame)
+    background = project.layers[last].look_up(uv) * project.lighting(last, frame, uv=uv)
+    ramps = {
+        f"ramp_px/{layer.name}": measures.ramp_px(share)
+        for layer, share in zip(project.layers, shares, strict=True)
+        if layer.kind == "object"
+    }
+    return {"halo_px": halos.halo_px(source, background, cutout), **ramps}
+
+
 def _compare_masks(
     project: Project, frame: int, shares: Float32[np.ndarray, "l h w"], masks: Masks
 ) -> dict[str, float]:
@@ -242,6 +259,10 @@ def _frame_figures(project: Project, per_frame: dict[str, list[float]], masks: M
         "reconstruction": {name: mean.get(name) for name in names},
         "mattes": {
             "undecided": mean["undecided"],
+            "halo_px": mean["halo_px"],
+            "ramp_px": {
+                layer.name: mean[f"ramp_px/{layer.name}"] for layer in project.layers if layer.kind == "object"
+            },
             "iou": {name: mean[f"iou/{name}"] for name in given},
             "boundary_f": {name: mean[f"boundary_f/{name}"] for name in given},
         },

@@ -13,7 +13,9 @@ from jaxtyping import Float32
 
 from layerloom import media, tracks
 from layerloom.conventions import Size, fit_long_edge
+from layerloom.edits import BackgroundEdit
 from layerloom.evaluate import render_pattern
+from layerloom.halos import SCREENS
 from layerloom.mattes import mattes
 from layerloom.project import Project
 from layerloom.render import render
@@ -139,6 +141,8 @@ def headlines(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
         (_number(reconstruction["ssim"], 4), "reconstruction SSIM"),
         (_share(figures["mattes"]["undecided"]), "undecided pixels"),
     ]
+    if figures["mattes"]["halo_px"] is not None:
+        tiles.append((_number(figures["mattes"]["halo_px"], 2, " px"), "halo of the old background"))
     if reconstruction["lpips"] is not None:
         tiles.insert(3, (_number(reconstruction["lpips"], 4), "reconstruction LPIPS"))
     tiles += [(_number(value, 3), f"matte IoU, {name}") for name, value in figures["mattes"]["iou"].items()]
@@ -178,6 +182,7 @@ def _filmstrip(project: Project, frames: Sequence[int], psnr: Sequence[float | N
         "<h2>Frames, the worst ones first</h2>"
         f"<p>The error is shown {ERROR_GAIN} times as strong. Cells of the uv checkerboard are {CHECKER_TEXELS} texels"
         " wide and should stick to what they lie on. Middle grey is light that changes nothing."
+        " Before green and magenta no rim of the old background should show."
         " The last row is what the edit figures are measured on.</p>"
         f'<div class="strip" style="--frames: {len(frames)}">{"".join(rows)}</div>'
     )
@@ -200,6 +205,8 @@ def _pictures(project: Project, frame: int) -> Iterator[tuple[str, Picture]]:
         yield f"{layer.name}: matte", np.repeat(share, 3, 2)
         yield f"{layer.name}: uv", _over_empty(checkerboard(uv, layer.canvas), share)
         yield f"{layer.name}: lighting", _over_empty(light * 0.5, share)
+    for name, screen in zip(("on green", "on magenta"), SCREENS, strict=True):
+        yield name, media.to_float(next(iter(render(project, [BackgroundEdit(screen)], used))))
     yield "pattern edit", media.to_float(next(iter(render_pattern(project, used))))
 
 
@@ -235,6 +242,8 @@ def _time_charts(per_frame: Series) -> str:
         "SSIM": {"ssim": "with lighting", "ssim_unlit": "without"},
         "LPIPS": {"lpips": "with lighting", "lpips_unlit": "without"} if "lpips" in per_frame else {},
         "Undecided pixels": {"undecided": "share"},
+        "Halo of the old background, px": {"halo_px": "width"},
+        "Outline's softness, px": {key: key[8:] for key in per_frame if key.startswith("ramp_px/")},
         "Matte IoU": {key: key[4:] for key in per_frame if key.startswith("iou/")},
         "Boundary F": {key: key[11:] for key in per_frame if key.startswith("boundary_f/")},
     }

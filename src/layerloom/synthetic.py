@@ -20,7 +20,7 @@ LOG_LIGHT = 0.35
 LOG_SHADOW = 0.5
 """How far the middle of a shadow lies below its surroundings, in log colour, at `light` = 1."""
 EDGE_TEXELS = 2.4
-"""Width of the ramp from outside (alpha 0) to inside (alpha 1) of an object's outline."""
+"""Width of the ramp from outside (alpha 0) to inside (alpha 1) of an object's outline, if no other is asked for."""
 MARGIN_TEXELS = 6
 
 Palette = tuple[tuple[float, float, float], ...]
@@ -63,6 +63,7 @@ class _Object:
     end: tuple[float, float]
     arc: float
     turn: float
+    edge: float
     phases: Float[np.ndarray, "phases"]
     lobes: Float[np.ndarray, "lobes"]
 
@@ -96,7 +97,7 @@ class _Object:
     @property
     def texture_side(self) -> int:
         reach = self.radius * (1.0 + float(np.abs(self.lobes).sum()))
-        return 2 * int(np.ceil(reach + EDGE_TEXELS + MARGIN_TEXELS))
+        return 2 * int(np.ceil(reach + self.edge + MARGIN_TEXELS))
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class _Scene:
         if layer == len(self.objects):
             return np.ones(uv.shape[:-1])
         item = self.objects[layer]
-        return _smoothstep(item.inside_distance(uv - item.texture_side / 2) / EDGE_TEXELS + 0.5)
+        return _smoothstep(item.inside_distance(uv - item.texture_side / 2) / item.edge + 0.5)
 
     def lighting(self, layer: int, xy: Points, time: float) -> Colours:
         """A warm spot that crosses the frame in a cool, changing ambience; the background has the shadows, too."""
@@ -239,7 +240,13 @@ class SyntheticClip:
 
 
 def make_clip(
-    size: Size = (320, 180), frames: int = 24, seed: int = 0, objects: int = 1, light: float = 1.0, camera: float = 1.0
+    size: Size = (320, 180),
+    frames: int = 24,
+    seed: int = 0,
+    objects: int = 1,
+    light: float = 1.0,
+    camera: float = 1.0,
+    edge: float = EDGE_TEXELS,
 ) -> SyntheticClip:
     """A clip with known truth; the same arguments give the same bytes.
 
@@ -247,9 +254,10 @@ def make_clip(
     objects: 0, 1 or 2 (two cross, the first one in front). light: 0 for even light; 1 for ±0.35 in log colour, and
     shadows that take 0.5 off it.
     camera: 0 for a tripod; at 1 it pans 20 % of the width, zooms by 16 % and turns by 3 degrees each way.
+    edge: width in texels of the ramps along the objects' outlines; 12 is as soft as hair or blur.
     """
     rng = np.random.default_rng(seed)
-    scene, canvas = _make_scene(rng, size, frames, objects, light, camera)
+    scene, canvas = _make_scene(rng, size, frames, objects, light, camera, edge)
     ceiling = 0.96 * float(np.exp(-LOG_LIGHT * light))
     canvases = [(item.texture_side, item.texture_side) for item in scene.objects] + [canvas]
     palettes = [*OBJECT_PALETTES[:objects], BACKGROUND_PALETTE]
@@ -273,11 +281,11 @@ def make_clip(
 
 
 def _make_scene(
-    rng: np.random.Generator, size: Size, frames: int, objects: int, light: float, strength: float
+    rng: np.random.Generator, size: Size, frames: int, objects: int, light: float, strength: float, edge: float
 ) -> tuple[_Scene, Size]:
     """The scene, and the size of the background's texture that covers all that the camera sees."""
     camera = _Camera(size, strength, float(rng.choice([-1.0, 1.0])), float(rng.uniform()))
-    items = tuple(_make_object(rng, size, layer, objects) for layer in range(objects))
+    items = tuple(_make_object(rng, size, layer, objects, edge) for layer in range(objects))
     border = pixel_centres(size)[[0, -1]].reshape(-1, 2).astype(np.float64)
     seen = np.concatenate([camera.pixels_to_world(border, frame / (frames - 1)) for frame in range(frames)])
     low = np.floor(seen.min(0)) - MARGIN_TEXELS
@@ -286,7 +294,7 @@ def _make_scene(
     return scene, (width, height)
 
 
-def _make_object(rng: np.random.Generator, size: Size, layer: int, objects: int) -> _Object:
+def _make_object(rng: np.random.Generator, size: Size, layer: int, objects: int, edge: float) -> _Object:
     """The first object goes from left to right, the second one, higher up, from right to left."""
     from_left = layer == 0
     height_share = 0.6 if from_left else 0.42
@@ -297,6 +305,7 @@ def _make_object(rng: np.random.Generator, size: Size, layer: int, objects: int)
         end=(0.7 if from_left else 0.3, height_share - 0.04),
         arc=float(rng.uniform(0.06, 0.12)),
         turn=float(rng.uniform(0.25, 0.35)),
+        edge=edge,
         phases=rng.uniform(0.0, 2.0 * np.pi, 8),
         lobes=lobes,
     )

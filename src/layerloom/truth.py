@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
-from layerloom import measures, media, tracks
+from layerloom import halos, measures, media, tracks
 from layerloom.conventions import pixel_centres
 from layerloom.mattes import mattes
 from layerloom.project import Project
@@ -47,6 +47,7 @@ def truth_figures(
         "light_correlation": {
             name: light_correlation(project, clip, number, layers[name]) for number, name in enumerate(clip.names)
         },
+        **_outline_figures(project, clip, list(layers.values())),
         **edit_figures(clip.render(), edited_truth, clip.frames, edited, painted_frame),
     }
 
@@ -153,6 +154,24 @@ def _matte_overlap(project: Project, clip: SyntheticClip, layers: list[int]) -> 
             ]
         )
     return np.mean(scores, 0).tolist()
+
+
+def _outline_figures(project: Project, clip: SyntheticClip, layers: list[int]) -> dict[str, Any]:
+    """Along the true outlines: errors of the objects' mattes, by object, and of frames before other backgrounds."""
+    noted: dict[str, dict[str, list[float]]] = {}
+    edits: list[float] = []
+    true_foregrounds = clip.render((*clip.textures[:-1], np.zeros_like(clip.textures[-1])))
+    for frame, (picture, cutout) in enumerate(zip(clip.frames, halos.cut_out(project), strict=True)):
+        shares = mattes(project, frame, picture)
+        for name, layer, true in zip(clip.names[:-1], layers, clip.alpha[:, frame], strict=False):
+            errors = measures.matte_errors(shares[layer], true, halos.outline_band(true))
+            errors |= {"matte_ramp_px": measures.ramp_px(shares[layer]), "true_ramp_px": measures.ramp_px(true)}
+            for kind, error in errors.items():
+                noted.setdefault(kind, {}).setdefault(name, []).append(error)
+        truth = halos.Cutout(1 - clip.alpha[-1, frame], true_foregrounds[frame])
+        edits.append(halos.edit_error(cutout, truth))
+    means = {kind: {name: float(np.nanmean(found)) for name, found in of.items()} for kind, of in noted.items()}
+    return {**means, "background_edit_levels": float(np.nanmean(edits)) if noted else None}
 
 
 def _painted_texture(
