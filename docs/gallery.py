@@ -167,8 +167,8 @@ def video(*names: str) -> Callable[[Path], Pixels]:
     return picture
 
 
-def close_up(*names: str) -> Callable[[Path], Pixels]:
-    """Around the object, three times as large."""
+def close_up(*names: str, at_the_top: bool = False) -> Callable[[Path], Pixels]:
+    """Around the object's middle, or the top of its outline, three times as large."""
 
     def picture(work: Path) -> Pixels:
         project = Project.open(work / "clip.loom")
@@ -178,8 +178,9 @@ def close_up(*names: str) -> Callable[[Path], Pixels]:
             parts: list[Pixels] = []
             for number in SHOWN:
                 shown = np.nonzero(project.own_alpha(0, number) > 0.5)
+                middle = (shown[0].min() if at_the_top else shown[0].mean()), shown[1].mean()
                 top, left = (
-                    int(np.clip(side.mean() - 40, 0, limit - 80)) for side, limit in zip(shown, (180, 320), strict=True)
+                    int(np.clip(place - 40, 0, limit - 80)) for place, limit in zip(middle, (180, 320), strict=True)
                 )
                 part = frames[number][top : top + 80, left : left + 80]
                 parts.append(cv2.resize(part, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC))
@@ -369,6 +370,17 @@ SECTIONS: dict[str, list[Item]] = {
             "What lies behind the object is known from other frames.",
             [f"{RENDER} plate.mp4 --hide object", f"{RENDER} studio.mp4 --background '#3a6ea5'"],
             video("plate.mp4", "studio.mp4"),
+        ),
+        Item(
+            "screens",
+            "Outlines before green and magenta",
+            "Colours that show every rim of an old background; the clip itself is above. `layerloom evaluate` measures"
+            " such rims (`halo_px`), and its report shows them for any footage.",
+            [
+                f"{RENDER} green.mkv --codec ffv1 --background '#00ff00'",
+                f"{RENDER} magenta.mkv --codec ffv1 --background '#ff00ff'",
+            ],
+            close_up("clip.mkv", "green.mkv", "magenta.mkv", at_the_top=True),
         ),
     ],
     "Cameras and time": [

@@ -18,8 +18,8 @@ from layerloom.project import Project
 
 RADIUS = 1
 """Half width of the filter's window, in pixels of training size. A larger one mixes more colours than three explain."""
-COLOUR_VARIANCE = 3e-6
-"""Variance of a colour channel below which the source is taken for flat (epsilon in the paper): noise of 0.5/255."""
+COLOUR_VARIANCE = 3e-5
+"""Variance of a colour channel below which the source is taken for flat (epsilon in the paper): noise of 1.4/255."""
 LEAST_LEFT = 1 / 64
 """Where the layers in front leave less of a pixel than this, the source says little about the layer behind them."""
 UNDECIDED = 0.02
