@@ -21,7 +21,7 @@ def evaluation(alpha: float = 0.75) -> Evaluation:
     xy = torch.stack([index % 8, index // 8], -1).float().expand(TILES, PIXELS, 2) + 0.5
     uv = xy.expand(2, -1, -1, -1)
     alphas = torch.stack([torch.full((TILES, PIXELS), alpha), torch.full((TILES, PIXELS), 1 - alpha)])
-    sample = LayerSample(uv, uv, torch.full((2, TILES, PIXELS, 3), 0.5), torch.ones(2, TILES, PIXELS, 3), alphas)
+    sample = LayerSample(uv, uv, uv, torch.full((2, TILES, PIXELS, 3), 0.5), torch.ones(2, TILES, PIXELS, 3), alphas)
     frame = torch.zeros(TILES, dtype=torch.long)
     ones = torch.ones(TILES, 32)
     batch = Batch(

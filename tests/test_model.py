@@ -39,7 +39,7 @@ def test_composite_is_the_papers_formula() -> None:
     alpha = composite_alpha(torch.rand(1, 5, 7, generator=generator))
     blank = torch.zeros(2, 5, 7, 2)
     expected = sum(alpha[k, ..., None] * texture[k] * lighting[k] for k in range(2))
-    assert torch.allclose(composite(LayerSample(blank, blank, texture, lighting, alpha)), expected)  # pyright: ignore
+    assert torch.allclose(composite(LayerSample(blank, blank, blank, texture, lighting, alpha)), expected)  # pyright: ignore
 
 
 def test_grid_cells_are_square_and_get_finer() -> None:

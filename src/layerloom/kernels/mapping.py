@@ -74,17 +74,19 @@ def map_tiles_backward(
     mapped: MappedTiles,
     grad_uv: Float32[Tensor, "n k 2"],
     grad_unit_uv: Float32[Tensor, "parts n*k 2"] | None,
+    share: Float32[Tensor, " tiles"] | None,
     grad_affine: Float32[Tensor, "t 2 3"],
     grad_table: Float32[Tensor, "rows 2"],
 ) -> None:
     """Add to `grad_affine` and `grad_table`.
 
-    grad_uv is with respect to texels, and is overwritten; grad_unit_uv to shares of the canvas, in parts to be summed.
+    grad_uv is with respect to texels, and is overwritten; grad_unit_uv to shares of the canvas, in parts to be summed,
+    of which each tile's `share` counts.
     """
     tiles, points, _ = grad_uv.shape
     m = mapping
     parts = 0 if grad_unit_uv is None else len(grad_unit_uv)
-    arrays = (frame, mapped.start, grad_uv, grad_unit_uv, grad_affine)
+    arrays = (frame, mapped.start, grad_uv, grad_unit_uv, share, grad_affine)
     block = max(SMALLEST_BLOCK, triton.next_power_of_2(points))
     map_backward_kernel[(tiles,)](*arrays, tiles, points, parts, **m.numbers, BLOCK=block, num_warps=2)
     positions = mapped.unit_start.view(-1, 3)
@@ -139,7 +141,7 @@ def store_point(target, place, x, y, z, inside):
 
 @triton.jit
 def map_backward_kernel(
-    frame, start, grad_uv, grad_unit_uv, grad_affine, tiles, points, parts,
+    frame, start, grad_uv, grad_unit_uv, share, grad_affine, tiles, points, parts,
     centre_x, centre_y, per_half, per_width, per_height, per_frame, BLOCK: tl.constexpr,
 ):  # fmt: skip
     tile = tl.program_id(0)
@@ -151,10 +153,11 @@ def map_backward_kernel(
         tl.load(grad_uv + place * 2 + 1, mask=inside, other=0.0),
     )
     if grad_unit_uv is not None:
+        counted = tl.load(share + tile)
         for part in range(parts):
             more = grad_unit_uv + (part * tiles * points + place) * 2
-            u += tl.load(more, mask=inside, other=0.0) * per_width
-            v += tl.load(more + 1, mask=inside, other=0.0) * per_height
+            u += tl.load(more, mask=inside, other=0.0) * per_width * counted
+            v += tl.load(more + 1, mask=inside, other=0.0) * per_height * counted
     tl.store(grad_uv + place * 2, u, mask=inside)
     tl.store(grad_uv + place * 2 + 1, v, mask=inside)
 

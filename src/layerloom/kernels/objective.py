@@ -64,7 +64,7 @@ class StepArrays:
     """What a step computes. `s` counts slots, `m` tiles with objects, `n` tiles; gradients as what they belong to.
 
     uv, start: texels that pixels look at, and where the motion prior alone would; likewise at partners and far points.
-    learned_odds: an object's for all pixels, then for all partners. values: each tile's part of each of TERMS.
+    structure: `losses.structure`. learned_odds: an object's for all pixels, then for all partners. values: each tile's part of each of TERMS.
     """
 
     uv: Float32[Tensor, "s pixels 2"]
@@ -80,6 +80,7 @@ class StepArrays:
     own_alpha: Float32[Tensor, "objects m pixels"]
     partner_alpha: Float32[Tensor, "objects m half"]
     error: Float32[Tensor, "n pixels 3"]
+    structure: Float32[Tensor, " n"]
     values: Float32[Tensor, "n terms"]
     grad_uv: Float32[Tensor, "s pixels 2"]
     grad_partner_uv: Float32[Tensor, "s half 2"]
@@ -102,15 +103,21 @@ class StepArrays:
         shapes |= {"unit_uv": (s, PIXELS, 3), "learned_odds": odds, "grad_odds": odds}
         shapes |= {"own_alpha": (sizes.objects, m, PIXELS), "partner_alpha": (sizes.objects, m, HALF)}
         shapes |= {"error": (sizes.tiles, PIXELS, 3), "values": (sizes.tiles, len(TERMS))}
+        shapes |= {"structure": (sizes.tiles,)}
         return StepArrays(**{name: new(*shape) for name, shape in {**shapes, **learned}.items()})
 
 
-def composite(sizes: Sizes, batch: TileBatch, arrays: StepArrays, lowest_odds: float, floor: float) -> None:
-    """Fill own_alpha, partner_alpha and error = Σ α T R − colour. Odds up to `lowest_odds` are outside the support."""
+def composite(
+    sizes: Sizes, batch: TileBatch, arrays: StepArrays, lowest_odds: float, floor: float, noise: float
+) -> None:
+    """Fill own_alpha, partner_alpha, error = Σ α T R − colour, and structure.
+
+    Odds up to `lowest_odds` are outside the support; `noise` is the mean square of an error that means nothing.
+    """
     seen = (batch.colour, batch.odds, batch.partner_odds)
     a = arrays
-    learned = (a.learned_odds, a.texture_logits, a.log_light, a.own_alpha, a.partner_alpha, a.error)
-    limits = {"LOWEST_ODDS": lowest_odds, "FLOOR": floor}
+    learned = (a.learned_odds, a.texture_logits, a.log_light, a.own_alpha, a.partner_alpha, a.error, a.structure)
+    limits = {"LOWEST_ODDS": lowest_odds, "FLOOR": floor, "NOISE": noise}
     composite_kernel[(sizes.tiles,)](*seen, *learned, **sizes.arguments, **limits, SIDE=SIDE, num_warps=2)
 
 
@@ -150,8 +157,8 @@ def own_coverage(odds, learned, LOWEST_ODDS, FLOOR):
 
 @triton.jit
 def composite_kernel(
-    colour, odds, partner_odds, learned_odds, texture_logits, log_light, own_alpha, partner_alpha, error,
-    tiles, tiles_with_objects, LOWEST_ODDS, FLOOR, OBJECTS: tl.constexpr, SIDE: tl.constexpr,
+    colour, odds, partner_odds, learned_odds, texture_logits, log_light, own_alpha, partner_alpha, error, structure,
+    tiles, tiles_with_objects, LOWEST_ODDS, FLOOR, NOISE, OBJECTS: tl.constexpr, SIDE: tl.constexpr,
 ):  # fmt: skip
     PIXELS: tl.constexpr = SIDE * SIDE
     HALF: tl.constexpr = PIXELS // 2
@@ -179,9 +186,23 @@ def composite_kernel(
     red += left * shown(texture_logits, log_light, place)
     green += left * shown(texture_logits, log_light, place + 1)
     blue += left * shown(texture_logits, log_light, place + 2)
-    tl.store(error + place, red - tl.load(colour + place))
-    tl.store(error + place + 1, green - tl.load(colour + place + 1))
-    tl.store(error + place + 2, blue - tl.load(colour + place + 2))
+    red -= tl.load(colour + place)
+    green -= tl.load(colour + place + 1)
+    blue -= tl.load(colour + place + 2)
+    tl.store(error + place, red)
+    tl.store(error + place + 1, green)
+    tl.store(error + place + 2, blue)
+    x, y = (lane % SIDE) - (SIDE - 1) / 2, (lane // SIDE) - (SIDE - 1) / 2
+    smooth = smooth_energy(red, x, y, SIDE) + smooth_energy(green, x, y, SIDE) + smooth_energy(blue, x, y, SIDE)
+    everything = tl.sum(red * red + green * green + blue * blue) + NOISE * 3 * PIXELS
+    tl.store(structure + tile, tl.maximum(1 - smooth / everything, 0.0))
+
+
+@triton.jit
+def smooth_energy(error, x, y, SIDE: tl.constexpr):
+    """Sum of squares of the plane that fits a tile's values best; x, y from the tile's middle."""
+    mean, by_x, by_y = tl.sum(error), tl.sum(error * x), tl.sum(error * y)
+    return (mean * mean + (by_x * by_x + by_y * by_y) * (12.0 / (SIDE * SIDE - 1))) / (SIDE * SIDE)
 
 
 @triton.jit

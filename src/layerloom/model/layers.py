@@ -52,11 +52,13 @@ class FieldSettings:
 class LayerSample:
     """What the layers show at some points. Leading axes: layer, then the points' own (tile, pixel in the tile).
 
-    `uv_start` is where the motion prior alone would look; `alpha` is composited: it sums to one over the layers.
+    `uv_start` is where the motion prior alone would look; `texture_uv` is `uv` as the texture is read at it, so that its
+    gradient is the colours' alone; `alpha` is composited: it sums to one over the layers.
     """
 
     uv: Float[Tensor, "layers *points 2"]
     uv_start: Float[Tensor, "layers *points 2"]
+    texture_uv: Float[Tensor, "layers *points 2"]
     texture: Float[Tensor, "layers *points 3"]
     lighting: Float[Tensor, "layers *points 3"]
     alpha: Float[Tensor, "layers *points"]
@@ -237,10 +239,13 @@ class LayeredField(nn.Module):
     def forward(self, xy: Float[Tensor, "n k 2"], frame: Int[Tensor, " n"], background_only: bool) -> LayerSample:
         """Evaluate at k pixels in each of n frames, in the layers that `shown` names."""
         uv, start = self.mapping(xy, frame, background_only)
-        layers = [(self.layer(index), texels) for index, texels in zip(self.shown(background_only), uv, strict=True)]
+        texture_uv = uv.clone()
+        shown = self.shown(background_only)
+        layers = [(self.layer(index), texels) for index, texels in zip(shown, texture_uv, strict=True)]
         return LayerSample(
             uv,
             start,
+            texture_uv,
             torch.stack([layer.texture(texels) for layer, texels in layers]),
             torch.stack([layer.lighting(texels, frame) for layer, texels in layers]),
             self.alpha(xy, frame, background_only),

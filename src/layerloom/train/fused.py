@@ -19,7 +19,7 @@ from layerloom.kernels.tiles import HALF, PIXELS, ClipTables, TileBatch
 from layerloom.model.encoding import EncodedNetwork
 from layerloom.model.layers import ALPHA_FLOOR, ALPHA_START_LOGIT, Layer, LayeredField
 from layerloom.train.config import TILE
-from layerloom.train.losses import EPSILON, SOFT_NORM_TEXELS, Term
+from layerloom.train.losses import EPSILON, NOISE, SOFT_NORM_TEXELS, Term
 from layerloom.train.sampling import Sampler
 
 LIMITS = {"FLOOR": ALPHA_FLOOR, "EPSILON": EPSILON, "SOFT_NORM": SOFT_NORM_TEXELS}
@@ -75,7 +75,7 @@ class FusedStep:
         consistency.place_patches(sizes, self.patch_source, arrays.uv, batch, self.patches)
         for layer in self.layers:
             layer.look_up()
-        objective.composite(sizes, batch, arrays, -2 * ALPHA_START_LOGIT, ALPHA_FLOOR)
+        objective.composite(sizes, batch, arrays, -2 * ALPHA_START_LOGIT, ALPHA_FLOOR, NOISE)
         objective.objective(sizes, batch, arrays, weights, LIMITS)
         consistency.consistency(sizes, self.patch_source, self.patches, weights.get("residual_consistency", 0.0))
         for layer in self.layers:
@@ -110,6 +110,7 @@ class _LayerStep:
         )
         self.log_light, self.grad_log_light = a.log_light[own].view(-1, 3), a.grad_log_light[own].view(-1, 3)
         self.unit_uv = a.unit_uv[own].view(-1, 3)
+        self.structure = a.structure
         colours = a.texture_logits[own].view(-1, 3), a.grad_texture_logits[own].view(-1, 3)
         self.texture = _Chain(layer.texture_network, self.unit_uv, *colours, grads, needs_points=True)
         self.alpha: _Chain | None = None
@@ -155,7 +156,8 @@ class _LayerStep:
 
     def _map_backward(self, frame: Tensor, mapped: MappedTiles, grad_uv: Tensor, grad_unit_uv: Tensor | None) -> None:
         grads = _grad(self.mapping.affine), _grad(self.mapping.table)
-        map_tiles_backward(self.mapping, frame, mapped, grad_uv, grad_unit_uv, *grads)
+        colours = None if grad_unit_uv is None else self.structure
+        map_tiles_backward(self.mapping, frame, mapped, grad_uv, grad_unit_uv, colours, *grads)
 
 
 class _Chain:

@@ -18,6 +18,8 @@ from layerloom.train.sampling import Batch
 EPSILON = 1e-5
 SOFT_NORM_TEXELS = 0.05
 """Rounds off a norm near zero, which keeps its gradient finite."""
+NOISE = (2 / 255) ** 2
+"""Mean square of an error of which `structure` makes nothing."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,21 @@ def residual_consistency(e: Evaluation) -> Float[Tensor, ""]:
     spread = (seen.square().mean(2) * unseen.square().mean(2) + 1e-12).sqrt()
     cost = (1 - covariance / spread) + 16 * unseen.square().mean(2)
     return (cost.mean(-1) * e.patch_weight).mean()
+
+
+def structure(e: Evaluation) -> Float[Tensor, " n"]:
+    """How much of each tile's colour error is more than a plane over the tile, 0 to 1: this share bends the mapping.
+
+    Ours. A shadow that passes darkens a tile evenly, or with a slope at its border. Light is told of that; the mapping
+    would follow the shadow with what is darker nearby, and leave a crease in the texture along the shadow's path.
+    """
+    with torch.no_grad():
+        error = _tile(composite(e.sample) - e.batch.colour)
+        x = torch.arange(TILE, device=error.device) - (TILE - 1) / 2
+        slopes = torch.stack([torch.einsum("nrcd,c->nd", error, x), torch.einsum("nrcd,r->nd", error, x)])
+        planes = error.sum((1, 2)).square() + slopes.square().sum(0) * 12 / (TILE**2 - 1)
+        smooth = planes.sum(-1) / TILE**2
+        return (1 - smooth / (error.square().sum((1, 2, 3)) + NOISE * 3 * TILE**2)).clamp(min=0)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from layerloom.kernels.dispatch import choose_kernel, note_choice
 from layerloom.model.canvas import Canvas, plan_canvases
 from layerloom.model.layers import LayeredField
 from layerloom.train.config import TILE, TrainSettings
-from layerloom.train.losses import TERMS, Evaluation, Term
+from layerloom.train.losses import TERMS, Evaluation, Term, structure
 from layerloom.train.optimiser import FlatAdam, PlainAdam
 from layerloom.train.sampling import Batch, Sampler, alpha_start, every_second_pixel
 
@@ -171,6 +171,7 @@ class Trainer:
         total = torch.zeros((), device=self.device)
         for batch in batches:
             evaluation = self._evaluate(batch)
+            _let_structure_bend(evaluation)
             share = len(batch.frame) / pixels
             for term in terms:
                 value = term.function(evaluation) * share
@@ -219,6 +220,12 @@ class Trainer:
         progress = Progress(self.step, self.settings.steps, seconds, psnr, values)
         self.history.append(progress)
         return progress
+
+
+def _let_structure_bend(evaluation: Evaluation) -> None:
+    """Of the colours' pull on the mapping, only `structure` counts."""
+    share = structure(evaluation)[:, None, None]
+    evaluation.sample.texture_uv.register_hook(lambda grad: grad * share)
 
 
 def _make_field(clip: Clip, canvases: tuple[Canvas, ...], start: np.ndarray, settings: TrainSettings) -> LayeredField:
