@@ -98,6 +98,33 @@ def check_adam(device: str) -> None:
         torch.testing.assert_close(value.to(device), flat.state()[name], rtol=1e-5, atol=1e-7)
 
 
+def check_points(device: str) -> None:
+    """Where pixels of one frame look, without gradients: some more of them than fill a kernel's program."""
+    from layerloom.kernels.mapping import Mapping, map_points
+
+    layer = plain_trainer(1, TrainSettings(4, 3, field=SMALL_FIELD), device).field.layer(0)
+    generator = torch.Generator().manual_seed(0)
+    xy = (120 * torch.rand(150, 2, generator=generator)).to(device)
+    frame = torch.tensor([3], device=device)
+    offset = layer.offset
+    mapping = Mapping(layer.motion, layer.affine, offset.table, offset.layout, layer.canvas, layer.frames)
+    with torch.no_grad(), use_kernel("reference"):
+        expected = layer.mapping(xy[None], frame)
+        for found, plain in zip(map_points(mapping, xy, frame), expected, strict=True):
+            torch.testing.assert_close(found[None], plain, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="for Triton's interpreter, see test_in_the_interpreter")
+def test_interpreted_points() -> None:
+    check_points("cpu")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not HAS_GPU, reason="no CUDA GPU")
+def test_points_on_a_gpu() -> None:
+    check_points("cuda")
+
+
 @pytest.mark.skipif(not INTERPRETED, reason="for Triton's interpreter, see test_in_the_interpreter")
 def test_interpreted_adam() -> None:
     check_adam("cpu")
@@ -121,7 +148,7 @@ def test_in_the_interpreter() -> None:
     command = [sys.executable, "-m", "pytest", __file__, "-k", "test_interpreted"]
     run = subprocess.run(command, env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "3 passed" in run.stdout
+    assert "4 passed" in run.stdout
 
 
 @pytest.mark.gpu

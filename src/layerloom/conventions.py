@@ -8,6 +8,7 @@ Every function takes NumPy arrays or PyTorch tensors alike and returns the kind 
 only where there is a tensor, so that what edits and renders starts without it.
 """
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -49,8 +50,9 @@ def rescale_positions(xy_pixels: ArrayOrTensor, from_size: Size, to_size: Size) 
     scale = (to_size[0] / from_size[0], to_size[1] / from_size[1])
     if isinstance(xy_pixels, np.ndarray):
         return xy_pixels * np.asarray(scale, xy_pixels.dtype)
-    # No tensor is made from Python numbers here: that would be a copy to the device, which a CUDA graph forbids.
-    return _pair(xy_pixels[..., 0] * scale[0], xy_pixels[..., 1] * scale[1])
+    return xy_pixels * (
+        scale[0] if scale[0] == scale[1] else _pair_on_device(*scale, xy_pixels.dtype, xy_pixels.device)
+    )
 
 
 def fit_long_edge(size: Size, limit: int) -> Size:
@@ -75,6 +77,15 @@ def transform_points(matrix: ArrayOrTensor, xy: ArrayOrTensor) -> ArrayOrTensor:
     out_x = (matrix[..., 0, 0] * x + matrix[..., 0, 1] * y + matrix[..., 0, 2]) / w
     out_y = (matrix[..., 1, 0] * x + matrix[..., 1, 1] * y + matrix[..., 1, 2]) / w
     return _pair(out_x, out_y)
+
+
+@lru_cache(maxsize=256)
+def _pair_on_device(x: float, y: float, dtype: "torch.dtype", device: "torch.device") -> "torch.Tensor":
+    """Kept, since making one is a copy to the device: that takes time, and a CUDA graph forbids it."""
+    import torch
+
+    with torch.inference_mode(False):
+        return torch.tensor([x, y], dtype=dtype, device=device)
 
 
 def _pair(x: ArrayOrTensor, y: ArrayOrTensor) -> ArrayOrTensor:

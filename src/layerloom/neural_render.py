@@ -59,9 +59,10 @@ class Networks:
         self._full_scale = 2**project.source_bit_depth - 1
         settings = project.settings.get("field", {})
         self._field = field_from_arrays(project.weights(), project.training_size, settings, device)
+        self._numbers = torch.arange(project.source.frames, device=device)
         self._supports = self._find_supports()
         self._mean_lights = [self._mean_light(layer) for layer in range(len(project.layers))]
-        self._images: dict[Pyramid, list[Tensor]] = {}
+        self._images: dict[Pyramid, tuple[Tensor, list[Tensor]]] = {}
 
     @torch.no_grad()
     def draw(self, shot: Shot) -> Tensor:
@@ -162,17 +163,17 @@ class Networks:
         """An image's colours, halved `level` times."""
         if image not in self._images:
             kept = {key: value for key, value in self._images.items() if len(self._images) < 8}
-            levels = [torch.from_numpy(texels).to(self._device).permute(2, 0, 1) for texels in image.levels]
-            self._images = {**kept, image: levels}
-        levels = self._images[image]
+            levels = [torch.from_numpy(texels[..., :3]).to(self._device).permute(2, 0, 1) for texels in image.levels]
+            corner = torch.tensor([image.left, image.top]).to(uv)
+            self._images = {**kept, image: (corner, [texels.contiguous() for texels in levels])}
+        corner, levels = self._images[image]
         finer = min(int(level), len(levels) - 1)
         coarser = min(finer + 1, len(levels) - 1)
         values: list[Tensor] = []
         for texels in {finer: levels[finer], coarser: levels[coarser]}.values() if level > finer else [levels[finer]]:
             columns, rows = texels.shape[2] - 2, texels.shape[1] - 2
-            corner = torch.tensor([image.left, image.top]).to(uv)
             place = rescale_positions(uv - corner, image.size, (columns, rows)) + 1
-            values.append(_sample(texels[:3], rescale_positions(place, (columns + 2, rows + 2), (1, 1))).T)
+            values.append(_sample(texels, rescale_positions(place, (columns + 2, rows + 2), (1, 1))).T)
         return values[0] if len(values) == 1 else torch.lerp(values[0], values[1], level - finer)
 
     def _samples(self, shot: Shot) -> int:
@@ -247,7 +248,7 @@ class Networks:
         return stored.uv_affine[frame, :, :2] * (np.array(learned) / stored.canvas)[:, None]
 
     def _number(self, frame: int) -> Tensor:
-        return torch.tensor([frame], device=self._device)
+        return self._numbers[frame : frame + 1]
 
 
 def _sample(image: Float[Tensor, "c h w"], unit: Points, corners: bool = False) -> Float[Tensor, "c k"]:

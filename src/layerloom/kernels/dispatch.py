@@ -45,6 +45,19 @@ def hash_encode(
     return reference.hash_encode(points, table, layout).to(output_dtype)
 
 
+def lattice(
+    points: Float[Tensor, "n d"], table: Float[Tensor, "rows features"], layout: GridLayout
+) -> Float[Tensor, "n features"]:
+    """The sum over the levels of `hash_encode`; in one go where no gradient is asked for."""
+    if not torch.is_grad_enabled() and choose_kernel("lattice", points, table) == "triton":
+        from layerloom.kernels import hashgrid
+
+        output = points.new_empty(len(points), layout.features)
+        hashgrid.lattice(points.contiguous(), table, layout, output)
+        return output
+    return hash_encode(points, table, layout).view(points.shape[0], -1, layout.features).sum(1)
+
+
 def mlp(
     x: Float[Tensor, "n inputs"],
     weights: Sequence[Float[Tensor, "_ _"]],

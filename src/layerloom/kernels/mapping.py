@@ -8,15 +8,17 @@ Beside texels it gives the positions in [0, 1] at which the layer's grids are re
 
 from dataclasses import dataclass
 
+import torch
 import triton
 import triton.language as tl
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Int32, Integer
 from torch import Tensor
 
 from layerloom.kernels.hashgrid import encode_backward, interpolate, level_table
 from layerloom.kernels.reference import GridLayout
 
 SMALLEST_BLOCK = 16
+POINTS_A_PROGRAM = 128
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,22 @@ def map_tiles(mapping: Mapping, xy: Float32[Tensor, "n k 2"], frame: Int32[Tenso
     outputs = (output.uv, output.start, output.unit_uv, output.unit_start)
     block = max(SMALLEST_BLOCK, triton.next_power_of_2(points))
     levels = len(m.layout.resolutions)
-    map_kernel[(tiles,)](*arrays, *outputs, points, levels, **m.numbers, BLOCK=block, num_warps=2)
+    counts = (points, tiles * points, levels)
+    map_kernel[(tiles,)](*arrays, *outputs, *counts, **m.numbers, ONE_FRAME=False, BLOCK=block, num_warps=2)
+
+
+def map_points(
+    mapping: Mapping, xy: Float32[Tensor, "k 2"], frame: Integer[Tensor, " 1"]
+) -> tuple[Float32[Tensor, "k 2"], Float32[Tensor, "k 2"]]:
+    """Texels at pixel positions of one frame, and where the motion prior alone would look; as `Layer.mapping`."""
+    m, xy = mapping, xy.contiguous()
+    uv, start = torch.empty_like(xy), torch.empty_like(xy)
+    if len(xy):
+        arrays = (xy, frame, m.motion, m.affine, m.table, level_table(m.layout, xy.device), uv, start, None, None)
+        counts = (POINTS_A_PROGRAM, len(xy), len(m.layout.resolutions))
+        kernel = map_kernel[(triton.cdiv(len(xy), POINTS_A_PROGRAM),)]
+        kernel(*arrays, *counts, **m.numbers, ONE_FRAME=True, BLOCK=POINTS_A_PROGRAM, num_warps=4)
+    return uv, start
 
 
 def map_tiles_backward(
@@ -95,14 +112,14 @@ def map_tiles_backward(
 
 @triton.jit
 def map_kernel(
-    xy, frame, motion, affine, table, levels_table, uv, start, unit_uv, unit_start, points, levels,
-    centre_x, centre_y, per_half, per_width, per_height, per_frame, BLOCK: tl.constexpr,
+    xy, frame, motion, affine, table, levels_table, uv, start, unit_uv, unit_start, points, count, levels,
+    centre_x, centre_y, per_half, per_width, per_height, per_frame, ONE_FRAME: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     tile = tl.program_id(0)
     lane = tl.arange(0, BLOCK)
-    inside = lane < points
     place = tile * points + lane
-    t = tl.load(frame + tile)
+    inside = (lane < points) & (place < count)
+    t = tl.load(frame) if ONE_FRAME else tl.load(frame + tile)
     x, y = tl.load(xy + place * 2, mask=inside, other=0.0), tl.load(xy + place * 2 + 1, mask=inside, other=0.0)
 
     h = motion + t * 9
@@ -129,7 +146,8 @@ def map_kernel(
     tl.store(start + place * 2 + 1, start_y, mask=inside)
     if unit_uv is not None:
         store_point(unit_uv, place, u * per_width, v * per_height, time, inside)
-    store_point(unit_start, place, unit_x, unit_y, time, inside)
+    if unit_start is not None:
+        store_point(unit_start, place, unit_x, unit_y, time, inside)
 
 
 @triton.jit

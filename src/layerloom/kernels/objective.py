@@ -64,7 +64,8 @@ class StepArrays:
     """What a step computes. `s` counts slots, `m` tiles with objects, `n` tiles; gradients as what they belong to.
 
     uv, start: texels that pixels look at, and where the motion prior alone would; likewise at partners and far points.
-    structure: `losses.structure`. learned_odds: an object's for all pixels, then for all partners. values: each tile's part of each of TERMS.
+    learned_odds: an object's for all pixels, then for all partners. structure: see `losses`. values: each tile's part
+    of each of TERMS.
     """
 
     uv: Float32[Tensor, "s pixels 2"]

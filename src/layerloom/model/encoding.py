@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from layerloom.kernels.dispatch import hash_encode, mlp
+from layerloom.kernels.dispatch import hash_encode, lattice, mlp
 from layerloom.kernels.reference import GridLayout
 
 
@@ -38,8 +38,7 @@ class Lattice(nn.Module):
         self.table = nn.Parameter(torch.zeros(layout.offsets[-1], layout.features))
 
     def forward(self, points: Float[Tensor, "n d"]) -> Float[Tensor, "n features"]:
-        encoded = hash_encode(points, self.table, self.layout)
-        return encoded.view(points.shape[0], -1, self.layout.features).sum(1)
+        return lattice(points, self.table, self.layout)
 
 
 class EncodedNetwork(nn.Module):

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from layerloom.conventions import Size, frame_to_unit_time, long_edge, rescale_positions, transform_points
+from layerloom.kernels.dispatch import choose_kernel
 from layerloom.kernels.reference import GridLayout
 from layerloom.model.encoding import EncodedNetwork, Lattice, grid_resolutions
 
@@ -52,8 +53,8 @@ class FieldSettings:
 class LayerSample:
     """What the layers show at some points. Leading axes: layer, then the points' own (tile, pixel in the tile).
 
-    `uv_start` is where the motion prior alone would look; `texture_uv` is `uv` as the texture is read at it, so that its
-    gradient is the colours' alone; `alpha` is composited: it sums to one over the layers.
+    `uv_start` is where the motion prior alone would look; `texture_uv` is `uv` once more, at which the texture is read,
+    so that its gradient is the colours' alone; `alpha` is composited: it sums to one over the layers.
     """
 
     uv: Float[Tensor, "layers *points 2"]
@@ -148,11 +149,23 @@ class Layer(nn.Module):
         The offset is a function of the prior's position and time, not of the pixel and time: there the layer stands
         still, so what bends it changes slowly, however fast layer and camera move across the frame.
         """
+        if len(frame) == 1 and not torch.is_grad_enabled() and choose_kernel("mapping", xy) == "triton":
+            return self._mapping_in_triton(xy, frame)
         start = self.start(xy, frame)
         affine = self.affine[frame]
         centred = (start - self.centre) / (long_edge(self.canvas) / 2)
         moved = start + affine[:, None, :, 2] + torch.einsum("nij,nkj->nki", affine[..., :2], centred)
         return moved + self.offset(self.space_time(start, frame)).view_as(xy), start
+
+    def _mapping_in_triton(
+        self, xy: Float[Tensor, "1 k 2"], frame: Int[Tensor, " 1"]
+    ) -> tuple[Float[Tensor, "1 k 2"], Float[Tensor, "1 k 2"]]:
+        from layerloom.kernels.mapping import Mapping, map_points
+
+        offset = self.offset
+        mapping = Mapping(self.motion, self.affine, offset.table, offset.layout, self.canvas, self.frames)
+        uv, start = map_points(mapping, xy[0], frame)
+        return uv[None], start[None]
 
     def texture(self, uv: Float[Tensor, "n k 2"]) -> Float[Tensor, "n k 3"]:
         """Colour in (0, 1) at texel positions; beyond the canvas its border continues."""
