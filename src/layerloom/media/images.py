@@ -178,6 +178,9 @@ def _encode(suffix: str, image: Num[np.ndarray, "..."]) -> bytes:
         # Level 3 is several times faster than the default and a few per cent larger.
         parameters = [cv2.IMWRITE_PNG_COMPRESSION, 3]
         pixels = at_depth(image, 8 if image.dtype == np.uint8 else 16)
+        if pixels.dtype == np.uint16:
+            # In 16 bit nothing but runs repeats: half the time of a search for more, and a smaller file.
+            parameters += [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
     else:
         parameters = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]  # 4:4:4
         pixels = at_depth(image, 8)

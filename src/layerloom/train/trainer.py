@@ -225,7 +225,11 @@ class Trainer:
 def _let_structure_bend(evaluation: Evaluation) -> None:
     """Of the colours' pull on the mapping, only `structure` counts."""
     share = structure(evaluation)[:, None, None]
-    evaluation.sample.texture_uv.register_hook(lambda grad: grad * share)
+
+    def keep_share(grad: Tensor) -> Tensor:
+        return grad * share
+
+    evaluation.sample.texture_uv.register_hook(keep_share)
 
 
 def _make_field(clip: Clip, canvases: tuple[Canvas, ...], start: np.ndarray, settings: TrainSettings) -> LayeredField:
