@@ -21,7 +21,8 @@ prepare.evidence prepare.plate prepare.looks prepare.discover prepare.distant pr
 kernels.reference kernels.cpu kernels.hashgrid kernels.mlp kernels.tiles kernels.mapping kernels.objective
 kernels.consistency kernels.adam kernels.splat kernels.dispatch kernels
 model.encoding model.canvas model.layers model.storage model
-train.config train.sampling train.losses train.optimiser train.fused train.trainer train
+train.config train.sampling train.losses train.optimiser train.fused train.trainer
+train.warming train
 layer_files project bake pipeline
 canvas_edits shot_edits edits staging cameras timing coverage shadows shots cast_shadows
 mattes trackers documents blending films placing patches

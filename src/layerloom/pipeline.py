@@ -7,10 +7,9 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from layerloom.progress import OnReport, Report
 from layerloom.project import Project
 from layerloom.train.config import Quality, TrainSettings, settings_for
 from layerloom.train.trainer import Trainer
+from layerloom.train.warming import warm_up
 
 FLOW_STEPS = (1, 2, 4, 8)
 DISTANT_STEPS = (16, 32)
@@ -76,11 +76,11 @@ def prepare(
     `flow` is "dis", "raft" (with `flow_weights`) or a folder of flow files. UserError for input that will not do.
     """
     on_report(Report("read", 0.0))
-    _wake(device)
     info = media.probe(footage)
     media.check_several_frames(info)
     used = _frame_range(info, frames)
     size = fit_long_edge(info.size, long_edge)
+    waking = _wake(size, device)
     _check_memory(len(used), size, device, info.path)
     images = _read_frames(info.path, used, size, on_report)
     start = info.timestamps[used.start]
@@ -104,6 +104,8 @@ def prepare(
         first_frame=used.start,
     )
     on_report(Report("masks", 0.0))
+    if given is None:
+        waking.join()  # what it does draws from the generator that objects are found with, too
     found = _found_masks(images, fields, on_report) if given is None else complete_masks(given, images, fields)
     del given
     on_report(Report("motion", 0.0))
@@ -119,6 +121,7 @@ def prepare(
         device,
         lambda done: on_report(Report("motion", done)),
     )
+    waking.join()
     return Clip(images, found, (*fields, *far), motion, source)
 
 
@@ -274,16 +277,17 @@ def _source_frames(clip: Clip) -> Iterator[np.ndarray]:
     return media.read_frames(clip.source.path, first, first + clip.source.frames)
 
 
-def _wake(device: torch.device) -> None:
-    """A GPU takes a second or more to be ready, and so do the kernels' modules; meanwhile frames are read."""
+def _wake(size: Size, device: torch.device) -> threading.Thread:
+    """A GPU takes a second or more to be ready, and so do the kernels of training; meanwhile the clip is prepared."""
 
     def wake() -> None:
-        torch.zeros(1, device=device)
-        if find_spec("triton") is not None:
-            import_module("layerloom.train.fused")
+        # What goes wrong here goes wrong again where it can be said, when training starts.
+        with suppress(RuntimeError):
+            warm_up(size, device)
 
-    if device.type == "cuda":
-        threading.Thread(target=wake).start()
+    waking = threading.Thread(target=wake if device.type == "cuda" else lambda: None)
+    waking.start()
+    return waking
 
 
 def _check_memory(frames: int, size: Size, device: torch.device, path: Path) -> None:

@@ -79,6 +79,11 @@ class Trainer:
                 reported = now
                 yield self._report(time.perf_counter() - started)
 
+    def take_unrecorded_steps(self) -> None:
+        """One step of each kind that a training has, as they come: it loads their kernels."""
+        for terms in (TERMS, tuple(term for term in TERMS if term.active_until == 1.0)):
+            self._compute_step(terms)
+
     def save(self, path: Path) -> None:
         """Write what `load` needs to go on: parameters, optimiser state and the step."""
         tensors = {f"field.{name}": value for name, value in self.field.state_dict().items()}
