@@ -322,7 +322,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 
 def main() -> None:
-    """Entry point of the `layerloom` command."""
+    """One command, as it was typed. Errors of the user's are one line; exit codes as docs/commands.md says."""
     try:
         _parse(sys.argv[1:])()
     except UserError as error:
@@ -339,6 +339,17 @@ def main() -> None:
         _fail(f"{error.filename or 'output'}: {error.strerror}", 2)
     except Exception as error:
         _fail_unexpectedly(error)
+
+
+def run() -> None:
+    """The `layerloom` command: `main`, and then the end of the process.
+
+    Taking a GPU's context and gigabytes of arrays apart takes a second, for what the system takes back at once.
+    """
+    main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 OUTSIDE_ERRORS = {

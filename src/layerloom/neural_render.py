@@ -17,7 +17,7 @@ import torch.nn.functional as functional
 from jaxtyping import Float
 from torch import Tensor
 
-from layerloom.conventions import rescale_positions, transform_points
+from layerloom.conventions import Size, pixel_centres, rescale_positions, transform_points
 from layerloom.coverage import unseen_marker
 from layerloom.edits import Edit
 from layerloom.errors import UserError
@@ -59,6 +59,7 @@ class Networks:
         self._full_scale = 2**project.source_bit_depth - 1
         settings = project.settings.get("field", {})
         self._field = field_from_arrays(project.weights(), project.training_size, settings, device)
+        self._centres = torch.zeros(0, 0, 2, device=device)
         self._numbers = torch.arange(project.source.frames, device=device)
         self._supports = self._find_supports()
         self._mean_lights = [self._mean_light(layer) for layer in range(len(project.layers))]
@@ -92,20 +93,26 @@ class Networks:
         left: Float[Tensor, "h w"],
     ) -> None:
         """Add what an instance shows in a window, and take it from what is left for those behind."""
-        rows, columns = window
-        y = torch.arange(rows.start, rows.stop, device=self._device) + 0.5
-        x = torch.arange(columns.start, columns.stop, device=self._device) + 0.5
-        pixels = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).view(-1, 2)
-        matrix = torch.tensor(instance.to_source, dtype=torch.float32).to(self._device, non_blocking=True)
-        xy = transform_points(matrix, pixels)
+        xy = self._pixels(shot.size)[window]
+        rows, columns = xy.shape[:2]
+        xy = xy.reshape(-1, 2)
+        if not np.array_equal(instance.to_source, np.eye(3)):
+            matrix = torch.tensor(instance.to_source, dtype=torch.float32).to(self._device, non_blocking=True)
+            xy = transform_points(matrix, xy)
         uv = self._uv(instance, xy)
-        kept = self._own_alpha(instance, xy, uv).view(len(y), len(x)) * left[window]
+        kept = self._own_alpha(instance, xy, uv).view(rows, columns) * left[window]
         left[window] -= kept
         if self._scene.has_backdrop and instance.layer == len(self._project.layers) - 1:
             colour = torch.from_numpy(self._scene.backdrop(shot.size)[window]).to(self._device)
         else:
-            colour = self._colour(shot, instance, change, uv).view(len(y), len(x), 3)
+            colour = self._colour(shot, instance, change, uv).view(rows, columns, 3)
         picture[window] += kept[..., None] * colour
+
+    def _pixels(self, size: Size) -> Float[Tensor, "h w 2"]:
+        """Pixel centres of a shot; those of the last one are kept."""
+        if self._centres.shape[:2] != (size[1], size[0]):
+            self._centres = torch.from_numpy(pixel_centres(size)).to(self._device)
+        return self._centres
 
     def _uv(self, instance: Instance, xy: Points) -> Points:
         """Texels at training scale, at source pixels."""

@@ -40,6 +40,8 @@ def hash_encode(
     Computed in float32, returned as `output_dtype` (float32 or bfloat16). Differentiable once, in points and table.
     Can be captured in a CUDA graph after one call outside of it.
     """
+    if not torch.is_grad_enabled():
+        return encoded(points.contiguous(), table.contiguous(), layout, output_dtype)
     return Encode.apply(points, table, layout, output_dtype)
 
 
@@ -47,11 +49,9 @@ class Encode(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, points: Tensor, table: Tensor, layout: GridLayout, output_dtype: torch.dtype) -> Tensor:
         points, table = points.contiguous(), table.contiguous()
-        output = torch.empty(len(points), layout.output_features, dtype=output_dtype, device=points.device)
-        encode(points, table, layout, output)
         ctx.save_for_backward(points, table)
         ctx.layout = layout
-        return output
+        return encoded(points, table, layout, output_dtype)
 
     @staticmethod
     @once_differentiable
@@ -63,6 +63,12 @@ class Encode(torch.autograd.Function):
         grad_points = torch.empty(levels, *points.shape, device=points.device) if needs_points else None
         encode_backward(points, table, ctx.layout, grad_output.contiguous(), grad_points, grad_table)
         return grad_points.sum(0) if grad_points is not None else None, grad_table, None, None
+
+
+def encoded(points: Tensor, table: Tensor, layout: GridLayout, output_dtype: torch.dtype) -> Tensor:
+    output = torch.empty(len(points), layout.output_features, dtype=output_dtype, device=points.device)
+    encode(points, table, layout, output)
+    return output
 
 
 def encode(

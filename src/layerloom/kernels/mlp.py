@@ -50,18 +50,19 @@ def mlp(
     biases: Sequence[Float32[Tensor, " _"]] | None,
 ) -> Float32[Tensor, "n outputs"]:
     """See `reference.mlp`; x is float32 or bfloat16. Differentiable once, in x, weights and biases."""
-    return Network.apply(x, len(weights), *weights, *(biases or ()))
+    parameters = (*weights, *(biases or ()))
+    if not torch.is_grad_enabled():
+        return evaluated(x.contiguous(), tuple(parameter.contiguous() for parameter in parameters), len(weights))
+    return Network.apply(x, len(weights), *parameters)
 
 
 class Network(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, layers: int, *parameters: Tensor) -> Tensor:
         x, parameters = x.contiguous(), tuple(parameter.contiguous() for parameter in parameters)
-        output = torch.empty(len(x), len(parameters[layers - 1]), device=x.device)
-        evaluate(x, parameters, layers, output)
         ctx.save_for_backward(x, *parameters)
         ctx.layers = layers
-        return output
+        return evaluated(x, parameters, layers)
 
     @staticmethod
     @once_differentiable
@@ -74,6 +75,12 @@ class Network(torch.autograd.Function):
         pieces = flat.split(sizes_in_memory)
         grads = [piece.view_as(parameter) for piece, parameter in zip(pieces, parameters, strict=True)]
         return grad_x, None, *grads
+
+
+def evaluated(x: Tensor, parameters: tuple[Tensor, ...], layers: int) -> Tensor:
+    output = torch.empty(len(x), len(parameters[layers - 1]), device=x.device)
+    evaluate(x, parameters, layers, output)
+    return output
 
 
 def evaluate(

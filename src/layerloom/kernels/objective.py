@@ -187,6 +187,7 @@ def composite_kernel(
     red += left * shown(texture_logits, log_light, place)
     green += left * shown(texture_logits, log_light, place + 1)
     blue += left * shown(texture_logits, log_light, place + 2)
+    mean_red, mean_green, mean_blue = tl.sum(red), tl.sum(green), tl.sum(blue)
     red -= tl.load(colour + place)
     green -= tl.load(colour + place + 1)
     blue -= tl.load(colour + place + 2)
@@ -194,7 +195,9 @@ def composite_kernel(
     tl.store(error + place + 1, green)
     tl.store(error + place + 2, blue)
     x, y = (lane % SIDE) - (SIDE - 1) / 2, (lane // SIDE) - (SIDE - 1) / 2
-    smooth = smooth_energy(red, x, y, SIDE) + smooth_energy(green, x, y, SIDE) + smooth_energy(blue, x, y, SIDE)
+    length = tl.sqrt(mean_red * mean_red + mean_green * mean_green + mean_blue * mean_blue) + 1e-6
+    darker = (red * mean_red + green * mean_green + blue * mean_blue) / length
+    smooth = tl.where(tl.sum(darker) > 0, smooth_energy(darker, x, y, SIDE), 0.0)
     everything = tl.sum(red * red + green * green + blue * blue) + NOISE * 3 * PIXELS
     tl.store(structure + tile, tl.maximum(1 - smooth / everything, 0.0))
 
