@@ -63,7 +63,8 @@ def check_step(objects: int, settings: TrainSettings, device: str, tolerance: fl
     expected = {name: parameter.grad for name, parameter in trainer.field.named_parameters()}
     far = trainer._far_steps  # pyright: ignore[reportPrivateUsage]
     grads = FlatAdam(trainer.field, settings.rates).grads
-    step = FusedStep(trainer.field, trainer.sampler, trainer.inverse_motion, far, PATCH_TILES, grads)
+    assert trainer.zone.any() == (objects > 0)
+    step = FusedStep(trainer.field, trainer.sampler, trainer.inverse_motion, far, trainer.zone, PATCH_TILES, grads)
     found = step.compute(TERMS, choice)
     # Where no object can be, alpha is exactly one: the plain step's guidance counts 1e-5 there, and no gradient.
     torch.testing.assert_close(found, values, rtol=1e-3, atol=2e-5)

@@ -139,3 +139,16 @@ def test_every_term_is_finite_and_so_are_its_gradients(objects: int) -> None:
         assert set(step.terms) == {term.name for term in TERMS}
         assert all(math.isfinite(value) for value in step.terms.values())
     assert all(torch.isfinite(parameter).all() for parameter in trainer.field.parameters())
+
+
+def test_only_what_is_more_than_a_plane_is_structure() -> None:
+    e = evaluation()
+    row, column = torch.arange(PIXELS) // 8, torch.arange(PIXELS) % 8
+    shadow = 0.2 + 0.02 * column - 0.01 * row
+    checks = 0.2 * ((row + column) % 2 * 2.0 - 1)
+    both = torch.stack([shadow, checks, checks * 0])[..., None].expand(-1, -1, 3)
+    seen = dataclasses.replace(e, batch=dataclasses.replace(e.batch, colour=e.batch.colour - both))
+    even, fine, nothing = losses.structure(seen).tolist()
+    assert even < 0.01
+    assert fine == pytest.approx(1, abs=1e-3)
+    assert nothing == pytest.approx(1)

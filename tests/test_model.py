@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from layerloom.conventions import pixel_centres, transform_points
-from layerloom.model.canvas import plan_canvases
+from layerloom.model.canvas import Canvas, plan_canvases, plan_zone
 from layerloom.model.encoding import grid_resolutions
 from layerloom.model.layers import LayerSample, composite, composite_alpha
 from layerloom.train.config import TrainSettings, settings_for
@@ -84,3 +84,15 @@ def test_light_never_bends_the_mapping(objects: int) -> None:
     trainer.field.layer(0).lighting(uv, torch.tensor([0, 3])).sum().backward()
     assert trainer.field.layer(0).offset.table.grad is None
     assert trainer.field.layer(0).log_lighting.table.grad is not None
+
+
+def test_the_zone_is_where_objects_pass_on_the_background() -> None:
+    coverage = np.zeros((1, 2, 96, 160), np.uint8)
+    coverage[0, 0, 40:56, 40:56] = 255
+    shifted = np.array([[1.0, 0, 80], [0, 1, 0], [0, 0, 1]])
+    zone = plan_zone(coverage, Canvas((240, 96), np.stack([np.eye(3), shifted])))
+    coverage[0, 1, 40:56, 40:56] = 255
+    moved = plan_zone(coverage, Canvas((240, 96), np.stack([np.eye(3), shifted])))
+    assert zone[48 // 8, 48 // 8] == 1 and zone[48 // 8, 128 // 8] == 0
+    assert moved[48 // 8, 48 // 8] == 1 and moved[48 // 8, 128 // 8] == 1
+    assert zone[0].max() == 0 and zone[48 // 8, 88 // 8] == 0

@@ -98,7 +98,7 @@ def map_tiles_backward(
     """Add to `grad_affine` and `grad_table`.
 
     grad_uv is with respect to texels, and is overwritten; grad_unit_uv to shares of the canvas, in parts to be summed,
-    of which each tile's `share` counts.
+    of which each tile's `share` counts; all where there is none.
     """
     tiles, points, _ = grad_uv.shape
     m = mapping
@@ -171,7 +171,9 @@ def map_backward_kernel(
         tl.load(grad_uv + place * 2 + 1, mask=inside, other=0.0),
     )
     if grad_unit_uv is not None:
-        counted = tl.load(share + tile)
+        counted = 1.0
+        if share is not None:
+            counted = tl.load(share + tile)
         for part in range(parts):
             more = grad_unit_uv + (part * tiles * points + place) * 2
             u += tl.load(more, mask=inside, other=0.0) * per_width * counted

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 import triton
 import triton.language as tl
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from layerloom.kernels.tiles import HALF, PIXELS, SIDE, TileBatch
@@ -109,17 +109,18 @@ class StepArrays:
 
 
 def composite(
-    sizes: Sizes, batch: TileBatch, arrays: StepArrays, lowest_odds: float, floor: float, noise: float
+    sizes: Sizes, batch: TileBatch, arrays: StepArrays, zone: UInt8[Tensor, "rows columns"], limits: dict[str, float]
 ) -> None:
     """Fill own_alpha, partner_alpha, error = Σ α T R − colour, and structure.
 
-    Odds up to `lowest_odds` are outside the support; `noise` is the mean square of an error that means nothing.
+    zone: where objects pass, see `model.canvas`. limits: the odds up to which a pixel is outside the support, floor of
+    alpha, the mean square of an error that means nothing, and the zone's cell in texels.
     """
     seen = (batch.colour, batch.odds, batch.partner_odds)
     a = arrays
     learned = (a.learned_odds, a.texture_logits, a.log_light, a.own_alpha, a.partner_alpha, a.error, a.structure)
-    limits = {"LOWEST_ODDS": lowest_odds, "FLOOR": floor, "NOISE": noise}
-    composite_kernel[(sizes.tiles,)](*seen, *learned, **sizes.arguments, **limits, SIDE=SIDE, num_warps=2)
+    grid = (a.start, zone, *zone.shape)
+    composite_kernel[(sizes.tiles,)](*seen, *learned, *grid, **sizes.arguments, **limits, SIDE=SIDE, num_warps=2)
 
 
 def objective(
@@ -159,7 +160,8 @@ def own_coverage(odds, learned, LOWEST_ODDS, FLOOR):
 @triton.jit
 def composite_kernel(
     colour, odds, partner_odds, learned_odds, texture_logits, log_light, own_alpha, partner_alpha, error, structure,
-    tiles, tiles_with_objects, LOWEST_ODDS, FLOOR, NOISE, OBJECTS: tl.constexpr, SIDE: tl.constexpr,
+    start, zone, zone_rows, zone_columns,
+    tiles, tiles_with_objects, LOWEST_ODDS, FLOOR, NOISE, ZONE_CELL, OBJECTS: tl.constexpr, SIDE: tl.constexpr,
 ):  # fmt: skip
     PIXELS: tl.constexpr = SIDE * SIDE
     HALF: tl.constexpr = PIXELS // 2
@@ -187,7 +189,6 @@ def composite_kernel(
     red += left * shown(texture_logits, log_light, place)
     green += left * shown(texture_logits, log_light, place + 1)
     blue += left * shown(texture_logits, log_light, place + 2)
-    mean_red, mean_green, mean_blue = tl.sum(red), tl.sum(green), tl.sum(blue)
     red -= tl.load(colour + place)
     green -= tl.load(colour + place + 1)
     blue -= tl.load(colour + place + 2)
@@ -195,11 +196,15 @@ def composite_kernel(
     tl.store(error + place + 1, green)
     tl.store(error + place + 2, blue)
     x, y = (lane % SIDE) - (SIDE - 1) / 2, (lane // SIDE) - (SIDE - 1) / 2
-    length = tl.sqrt(mean_red * mean_red + mean_green * mean_green + mean_blue * mean_blue) + 1e-6
-    darker = (red * mean_red + green * mean_green + blue * mean_blue) / length
-    smooth = tl.where(tl.sum(darker) > 0, smooth_energy(darker, x, y, SIDE), 0.0)
+    smooth = smooth_energy(red, x, y, SIDE) + smooth_energy(green, x, y, SIDE) + smooth_energy(blue, x, y, SIDE)
     everything = tl.sum(red * red + green * green + blue * blue) + NOISE * 3 * PIXELS
-    tl.store(structure + tile, tl.maximum(1 - smooth / everything, 0.0))
+    # The background's slots come first, so this is where it looks at the tile's first pixel.
+    zone_column = tl.floor(tl.load(start + tile * PIXELS * 2) / ZONE_CELL).to(tl.int32)
+    zone_row = tl.floor(tl.load(start + tile * PIXELS * 2 + 1) / ZONE_CELL).to(tl.int32)
+    zone_column = tl.minimum(tl.maximum(zone_column, 0), zone_columns - 1)
+    zone_row = tl.minimum(tl.maximum(zone_row, 0), zone_rows - 1)
+    passed = tl.load(zone + zone_row * zone_columns + zone_column) > 0
+    tl.store(structure + tile, tl.where(passed, tl.maximum(1 - smooth / everything, 0.0), 1.0))
 
 
 @triton.jit

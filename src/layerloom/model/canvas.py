@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -16,6 +17,9 @@ LARGEST_CANVAS = 6.0
 SHARPEST_SCALE = 2.0
 """A canvas holds at most this many texels per pixel of the reference frame."""
 SAMPLE_STRIDE = 4
+ZONE_CELL_TEXELS = 8
+ZONE_MARGIN = 0.03
+"""How near to an object its shadow is looked for, in long edges of the frame."""
 
 
 @dataclass(frozen=True)
@@ -74,3 +78,21 @@ def _local_scale(matrix: Float[np.ndarray, "3 3"], xy: Float[np.ndarray, "2"]) -
     steps = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     a, b, c = transform_points(matrix, xy + steps)
     return float(np.sqrt(abs(np.linalg.det(np.stack([b - a, c - a])))))
+
+
+def plan_zone(coverage: UInt8[np.ndarray, "objects t h w"], background: Canvas) -> UInt8[np.ndarray, "rows columns"]:
+    """1 where an object passes, or comes near, at any time; on cells of the background's canvas, from its corner."""
+    columns, rows = (side // ZONE_CELL_TEXELS + 1 for side in background.size)
+    zone = np.zeros((rows, columns), np.uint8)
+    height, width = coverage.shape[2:]
+    small = max(1, width // ZONE_CELL_TEXELS), max(1, height // ZONE_CELL_TEXELS)
+    reach = 2 * round(ZONE_MARGIN * max(small)) + 1
+    to_frame = np.diag([width / small[0], height / small[1], 1.0])
+    to_zone = np.diag([1 / ZONE_CELL_TEXELS, 1 / ZONE_CELL_TEXELS, 1.0])
+    for t, motion in enumerate(background.motion):
+        shown = cv2.resize(coverage[:, t].max(0, initial=0), small, interpolation=cv2.INTER_AREA)
+        near = cv2.dilate((shown > 0).astype(np.uint8), np.ones((reach, reach), np.uint8))
+        if near.any():
+            there = cv2.warpPerspective(near, to_zone @ motion @ to_frame, (columns, rows), flags=cv2.INTER_NEAREST)
+            zone = np.maximum(zone, np.asarray(there, np.uint8))
+    return zone

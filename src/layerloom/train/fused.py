@@ -8,7 +8,7 @@ Arrays over layers are stored by slots, see `kernels.objective`.
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from layerloom.kernels import consistency, hashgrid, mlp, objective, tiles
@@ -16,6 +16,7 @@ from layerloom.kernels.consistency import Patches, PatchSource
 from layerloom.kernels.mapping import MappedTiles, Mapping, map_tiles, map_tiles_backward
 from layerloom.kernels.objective import Sizes, StepArrays
 from layerloom.kernels.tiles import HALF, PIXELS, ClipTables, TileBatch
+from layerloom.model.canvas import ZONE_CELL_TEXELS
 from layerloom.model.encoding import EncodedNetwork
 from layerloom.model.layers import ALPHA_FLOOR, ALPHA_START_LOGIT, Layer, LayeredField
 from layerloom.train.config import TILE
@@ -23,6 +24,12 @@ from layerloom.train.losses import EPSILON, NOISE, SOFT_NORM_TEXELS, Term
 from layerloom.train.sampling import Sampler
 
 LIMITS = {"FLOOR": ALPHA_FLOOR, "EPSILON": EPSILON, "SOFT_NORM": SOFT_NORM_TEXELS}
+SEEING_LIMITS = {
+    "LOWEST_ODDS": -2 * ALPHA_START_LOGIT,
+    "FLOOR": ALPHA_FLOOR,
+    "NOISE": NOISE,
+    "ZONE_CELL": ZONE_CELL_TEXELS,
+}
 
 
 def obstacle(field: LayeredField) -> str:
@@ -33,6 +40,7 @@ def obstacle(field: LayeredField) -> str:
 
 class FusedStep:
     """Owns the arrays of a step, on the sampler's device. `inverse_motion`: canvas to pixels, per layer and frame.
+    `zone`: see `plan_zone`.
 
     `grads` holds the gradients of all parameters, which every step overwrites (see `FlatAdam`).
     """
@@ -43,13 +51,14 @@ class FusedStep:
         sampler: Sampler,
         inverse_motion: Float[Tensor, "layers t 3 3"],
         far_steps: Float[Tensor, "3 2"],
+        zone: UInt8[Tensor, "rows columns"],
         patch_tiles: int,
         grads: Float[Tensor, " all"],
     ) -> None:
         device = sampler.frames.device
         objects, with_objects = len(field.layers) - 1, sampler.counts[0]
         self.sizes = Sizes(sampler.tiles, with_objects, objects)
-        self.far_steps = far_steps
+        self.far_steps, self.zone = far_steps, zone
         self.clip = _clip_tables(field, sampler)
         self.batch = TileBatch.allocate(sampler.tiles, with_objects, objects, device)
         self.arrays = StepArrays.allocate(self.sizes, device)
@@ -75,7 +84,7 @@ class FusedStep:
         consistency.place_patches(sizes, self.patch_source, arrays.uv, batch, self.patches)
         for layer in self.layers:
             layer.look_up()
-        objective.composite(sizes, batch, arrays, -2 * ALPHA_START_LOGIT, ALPHA_FLOOR, NOISE)
+        objective.composite(sizes, batch, arrays, self.zone, SEEING_LIMITS)
         objective.objective(sizes, batch, arrays, weights, LIMITS)
         consistency.consistency(sizes, self.patch_source, self.patches, weights.get("residual_consistency", 0.0))
         for layer in self.layers:
@@ -110,7 +119,7 @@ class _LayerStep:
         )
         self.log_light, self.grad_log_light = a.log_light[own].view(-1, 3), a.grad_log_light[own].view(-1, 3)
         self.unit_uv = a.unit_uv[own].view(-1, 3)
-        self.structure = a.structure
+        self.structure = a.structure if index == sizes.objects else None
         colours = a.texture_logits[own].view(-1, 3), a.grad_texture_logits[own].view(-1, 3)
         self.texture = _Chain(layer.texture_network, self.unit_uv, *colours, grads, needs_points=True)
         self.alpha: _Chain | None = None
@@ -156,8 +165,7 @@ class _LayerStep:
 
     def _map_backward(self, frame: Tensor, mapped: MappedTiles, grad_uv: Tensor, grad_unit_uv: Tensor | None) -> None:
         grads = _grad(self.mapping.affine), _grad(self.mapping.table)
-        colours = None if grad_unit_uv is None else self.structure
-        map_tiles_backward(self.mapping, frame, mapped, grad_uv, grad_unit_uv, colours, *grads)
+        map_tiles_backward(self.mapping, frame, mapped, grad_uv, grad_unit_uv, self.structure, *grads)
 
 
 class _Chain:

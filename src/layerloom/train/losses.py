@@ -130,23 +130,19 @@ def residual_consistency(e: Evaluation) -> Float[Tensor, ""]:
 
 
 def structure(e: Evaluation) -> Float[Tensor, " n"]:
-    """How much of each tile's colour error is more than a shadow over it, 0 to 1: only this share bends the mapping.
+    """How much of each tile's colour error is more than a plane over the tile, 0 to 1.
 
-    Ours. A shadow that passes takes some of the tile's own colour from it, evenly, or with a slope at its border. Light
-    is told of that; the mapping would follow the shadow with what is darker nearby, and leave a crease in the texture
-    along the shadow's path.
+    Ours: where objects pass (see `plan_zone`) only this share of the colours' pull bends the background's mapping. A
+    shadow that goes along with an object darkens a tile evenly, or with a slope at its border. Light is told of that;
+    the mapping would follow the shadow with what is darker nearby, and leave a crease in the texture along its path.
     """
     with torch.no_grad():
-        shown = composite(e.sample)
-        error = _tile(shown - e.batch.colour)
-        mean = shown.sum(1)
-        darker = torch.einsum("nrcd,nd->nrc", error, mean) / (mean.norm(dim=-1) + 1e-6)[:, None, None]
+        error = _tile(composite(e.sample) - e.batch.colour)
         x = torch.arange(TILE, device=error.device) - (TILE - 1) / 2
-        slopes = torch.stack([torch.einsum("nrc,c->n", darker, x), torch.einsum("nrc,r->n", darker, x)])
-        total = darker.sum((1, 2))
-        plane = (total.square() + slopes.square().sum(0) * 12 / (TILE**2 - 1)) / TILE**2
-        shadow = torch.where(total > 0, plane, 0)
-        return (1 - shadow / (error.square().sum((1, 2, 3)) + NOISE * 3 * TILE**2)).clamp(min=0)
+        slopes = torch.stack([torch.einsum("nrcd,c->nd", error, x), torch.einsum("nrcd,r->nd", error, x)])
+        planes = error.sum((1, 2)).square() + slopes.square().sum(0) * 12 / (TILE**2 - 1)
+        smooth = planes.sum(-1) / TILE**2
+        return (1 - smooth / (error.square().sum((1, 2, 3)) + NOISE * 3 * TILE**2)).clamp(min=0)
 
 
 @dataclass(frozen=True)

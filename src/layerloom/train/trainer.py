@@ -18,7 +18,7 @@ from torch import Tensor
 from layerloom.clip import Clip
 from layerloom.conventions import Size, transform_points
 from layerloom.kernels.dispatch import choose_kernel, note_choice
-from layerloom.model.canvas import Canvas, plan_canvases
+from layerloom.model.canvas import ZONE_CELL_TEXELS, Canvas, plan_canvases, plan_zone
 from layerloom.model.layers import LayeredField
 from layerloom.train.config import TILE, TrainSettings
 from layerloom.train.losses import TERMS, Evaluation, Term, structure
@@ -58,6 +58,7 @@ class Trainer:
         self.inverse_motion = (
             torch.linalg.inv(torch.from_numpy(np.stack([canvas.motion for canvas in self.canvases]))).float().to(device)
         )
+        self.zone = torch.from_numpy(plan_zone(clip.masks.coverage, self.canvases[-1])).to(device)
         self.step = 0
         self.history: list[Progress] = []
         self._graphs: dict[tuple[str, ...], torch.cuda.CUDAGraph] = {}
@@ -155,7 +156,7 @@ class Trainer:
             note_choice(f"training step on {self.device.type}", "reference", reason)
             return PlainAdam(self.field, rates), None
         adam = FlatAdam(self.field, rates)
-        constants = self.inverse_motion, self._far_steps, PATCH_TILES
+        constants = self.inverse_motion, self._far_steps, self.zone, PATCH_TILES
         return adam, fused.FusedStep(self.field, self.sampler, *constants, adam.grads)
 
     def _compute_step(self, terms: tuple[Term, ...]) -> None:
@@ -176,7 +177,7 @@ class Trainer:
         total = torch.zeros((), device=self.device)
         for batch in batches:
             evaluation = self._evaluate(batch)
-            _let_structure_bend(evaluation)
+            self._let_structure_bend(evaluation)
             share = len(batch.frame) / pixels
             for term in terms:
                 value = term.function(evaluation) * share
@@ -205,6 +206,18 @@ class Trainer:
             *(torch.stack(part) for part in zip(*patches, strict=True)),
         )
 
+    def _let_structure_bend(self, evaluation: Evaluation) -> None:
+        """Of the colours' pull on the background's mapping, only `structure` counts where objects pass."""
+        rows, columns = self.zone.shape
+        cell = (evaluation.sample.uv_start[-1, :, 0] / ZONE_CELL_TEXELS).floor().long()
+        passed = self.zone[cell[:, 1].clamp(0, rows - 1), cell[:, 0].clamp(0, columns - 1)] > 0
+        share = torch.where(passed, structure(evaluation), 1.0)[:, None, None]
+
+        def keep_share(grad: Tensor) -> Tensor:
+            return torch.cat([grad[:-1], grad[-1:] * share])
+
+        evaluation.sample.texture_uv.register_hook(keep_share)
+
     def _patches(
         self, index: int, batch: Batch, uv: Float[Tensor, "n k 2"]
     ) -> tuple[Float[Tensor, "m 9 3"], Float[Tensor, "m 9 3"], Float[Tensor, " m"]]:
@@ -225,16 +238,6 @@ class Trainer:
         progress = Progress(self.step, self.settings.steps, seconds, psnr, values)
         self.history.append(progress)
         return progress
-
-
-def _let_structure_bend(evaluation: Evaluation) -> None:
-    """Of the colours' pull on the mapping, only `structure` counts."""
-    share = structure(evaluation)[:, None, None]
-
-    def keep_share(grad: Tensor) -> Tensor:
-        return grad * share
-
-    evaluation.sample.texture_uv.register_hook(keep_share)
 
 
 def _make_field(clip: Clip, canvases: tuple[Canvas, ...], start: np.ndarray, settings: TrainSettings) -> LayeredField:
