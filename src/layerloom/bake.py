@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from layerloom.clip import Clip
@@ -42,6 +42,8 @@ SEEN_TEXELS = 5
 LIGHT_STRIDE = 2
 POINTS_AT_ONCE = 2**18
 
+OwnAlpha = UInt8[Tensor, "objects t h w"]
+"""Of 255, as it is stored: a clip's in floats would take as much memory as all that it was learned from."""
 SourceFrames = Callable[[], Iterator[np.ndarray]]
 
 
@@ -99,8 +101,7 @@ def bake(
     `source_frames()` starts reading the clip's frames anew, at source size. `progress` is told the share done.
     """
     own_alpha = _bake_alpha(field, device)
-    visible = torch.stack([composite_alpha(own) for own in own_alpha.unbind(1)], 1)
-    maps = [_bake_maps(field, index, clip.source.size, plane) for index, plane in enumerate(visible)]
+    maps = [_bake_maps(field, index, clip.source.size, own_alpha) for index in range(len(field.layers))]
     psnr = _solve_textures(maps, own_alpha, source_frames, clip.source.size, progress)
     _normalise_lighting(maps, own_alpha, clip.source.size)
     layers = tuple(
@@ -110,24 +111,24 @@ def bake(
     return layers, psnr
 
 
-def _bake_alpha(field: LayeredField, device: torch.device) -> Float[Tensor, "objects t h w"]:
+def _bake_alpha(field: LayeredField, device: torch.device) -> OwnAlpha:
     """Own coverages at the training size's pixel centres."""
     width, height = field.size
     xy = torch.from_numpy(pixel_centres(field.size)).to(device).view(1, -1, 2)
-    planes: list[Tensor] = []
+    planes = torch.empty(len(field.layers) - 1, field.frames, height, width, dtype=torch.uint8, device=device)
     for t in range(field.frames):
         frame = torch.tensor([t], device=device)
         parts = [field.own_alpha(part, frame) for part in xy.split(POINTS_AT_ONCE, 1)]
-        planes.append(torch.cat(parts, 2).view(-1, height, width))
-    return torch.stack(planes, 1)
+        planes[:, t] = (torch.cat(parts, 2) * 255).round().view(-1, height, width)
+    return planes
 
 
-def _bake_maps(field: LayeredField, index: int, source_size: Size, visible: Float[Tensor, "t h w"]) -> _Maps:
-    layer, device = field.layer(index), visible.device
+def _bake_maps(field: LayeredField, index: int, source_size: Size, own_alpha: OwnAlpha) -> _Maps:
+    layer, device = field.layer(index), own_alpha.device
     texels_per_pixel = min(MOST_TEXELS_PER_PIXEL, max(1.0, FINE_CANVAS_PIXELS / long_edge(source_size)))
     scale = texels_per_pixel * long_edge(source_size) / long_edge(field.size)
     canvas = round(layer.canvas[0] * scale), round(layer.canvas[1] * scale)
-    affine, offset = _bake_uv(field, index, source_size, canvas, visible)
+    affine, offset = _bake_uv(field, index, source_size, canvas, own_alpha)
     lighting = _bake_lighting(field, index, device)
     texels = rescale_positions(torch.from_numpy(pixel_centres(canvas)).to(device), canvas, layer.canvas)
     rows = max(1, POINTS_AT_ONCE // canvas[0])
@@ -137,32 +138,36 @@ def _bake_maps(field: LayeredField, index: int, source_size: Size, visible: Floa
 
 
 def _bake_uv(
-    field: LayeredField, index: int, source_size: Size, canvas: Size, visible: Float[Tensor, "t h w"]
+    field: LayeredField, index: int, source_size: Size, canvas: Size, own_alpha: OwnAlpha
 ) -> tuple[Float[Tensor, "t 2 3"], Float[Tensor, "t gh gw 2"]]:
     """Affine part and offset grid, the coarsest one that stays within the tolerance at 99 of 100 visible pixels."""
-    layer, device = field.layer(index), visible.device
-    everything = torch.arange(field.frames, device=device)
+    layer, device = field.layer(index), own_alpha.device
+    frames = torch.arange(field.frames, device=device)
 
-    def texels(xy_source: Float[Tensor, "k 2"]) -> Float[Tensor, "t k 2"]:
+    def texels(xy_source: Float[Tensor, "k 2"], frame: Int[Tensor, ""]) -> Float[Tensor, "k 2"]:
         xy = rescale_positions(xy_source, source_size, field.size)
-        uv = torch.cat([layer.mapping(xy[None], frame[None])[0] for frame in everything])
-        return rescale_positions(uv, layer.canvas, canvas)
+        uv, _ = layer.mapping(xy[None], frame[None])
+        return rescale_positions(uv[0], layer.canvas, canvas)
 
     generator = torch.Generator().manual_seed(0)
     unit = torch.rand(PROBES, 2, generator=generator).to(device)
     probes = rescale_positions(unit, (1, 1), source_size)
     column, row = rescale_positions(unit, (1, 1), field.size).long().unbind(1)
-    shown = visible[:, row, column] > 0.1
-    exact = texels(probes)
+    shown = composite_alpha(own_alpha[:, :, row, column] / 255)[index] > 0.1
+    exact = torch.stack([texels(probes, frame) for frame in frames])
     affine = _fit_affine(probes, exact)
     offset = torch.zeros(0, device=device)
     dense = field.size[0] * field.size[1] <= DENSE_GRID_PIXELS
     for spacing in UV_NODE_SPACINGS_PIXELS if dense else UV_NODE_SPACINGS_PIXELS[:-1]:
         columns, rows = (max(2, round(side / spacing) + 1) for side in field.size)
         nodes = _nodes(source_size, columns, rows, device)
-        offset = (texels(nodes) - _apply_affine(affine, nodes)).view(field.frames, rows, columns, 2)
-        between = _between_nodes(offset, probes.expand(field.frames, 1, -1, 2), source_size)
-        error = (_apply_affine(affine, probes) + between[:, :, 0].transpose(1, 2) - exact).norm(dim=-1)
+        offset = torch.empty(field.frames, rows, columns, 2, device=device)
+        error = torch.empty_like(exact[..., 0])
+        # A frame at a time: the finest grids of a long clip are large.
+        for t, frame in enumerate(frames):
+            offset[t] = (texels(nodes, frame) - _apply_affine(affine[t], nodes)).view(rows, columns, 2)
+            between = _between_nodes(offset[t][None], probes[None, None], source_size)[0, :, 0].T
+            error[t] = (_apply_affine(affine[t], probes) + between - exact[t]).norm(dim=-1)
         if not shown.any() or error[shown].quantile(0.99) < UV_TOLERANCE_TEXELS:
             break
     return affine, offset
@@ -174,8 +179,8 @@ def _fit_affine(xy: Float[Tensor, "k 2"], uv: Float[Tensor, "t k 2"]) -> Float[T
     return torch.linalg.solve(normal, ones.T @ uv.double()).transpose(1, 2).float()
 
 
-def _apply_affine(affine: Float[Tensor, "t 2 3"], xy: Float[Tensor, "k 2"]) -> Float[Tensor, "t k 2"]:
-    return xy @ affine[..., :2].transpose(1, 2) + affine[:, None, :, 2]
+def _apply_affine(affine: Float[Tensor, "2 3"], xy: Float[Tensor, "k 2"]) -> Float[Tensor, "k 2"]:
+    return xy @ affine[:, :2].T + affine[:, 2]
 
 
 def _bake_lighting(field: LayeredField, index: int, device: torch.device) -> Float[Tensor, "t lh lw 3"]:
@@ -204,7 +209,7 @@ def _between_nodes(
 
 def _solve_textures(
     maps: list[_Maps],
-    own_alpha: Float[Tensor, "objects t h w"],
+    own_alpha: OwnAlpha,
     source_frames: SourceFrames,
     size: Size,
     progress: Callable[[float], None],
@@ -248,9 +253,7 @@ class _Explained:
     error: Float[Tensor, "3 h w"]
 
 
-def _explain(
-    maps: list[_Maps], own_alpha: Float[Tensor, "objects t h w"], source_frames: SourceFrames, size: Size
-) -> Iterator[_Explained]:
+def _explain(maps: list[_Maps], own_alpha: OwnAlpha, source_frames: SourceFrames, size: Size) -> Iterator[_Explained]:
     xy = torch.from_numpy(pixel_centres(size)).to(own_alpha.device)
     for t, image in enumerate(source_frames()):
         colour = torch.from_numpy(image).to(own_alpha.device).permute(2, 0, 1).float() / np.iinfo(image.dtype).max
@@ -263,14 +266,15 @@ def _explain(
         yield _Explained(uv, alpha, light, colour)
 
 
-def _frame_alphas(own: Float[Tensor, "objects h w"], size: Size) -> Float[Tensor, "layers H W"]:
+def _frame_alphas(own: UInt8[Tensor, "objects h w"], size: Size) -> Float[Tensor, "layers H W"]:
+    """All layers' shares of a frame at source size."""
     if not len(own):
-        return own.new_ones(1, size[1], size[0])
-    large = functional.interpolate(own[None], (size[1], size[0]), mode="bilinear", align_corners=False)[0]
+        return torch.ones(1, size[1], size[0], device=own.device)
+    large = functional.interpolate(own[None] / 255, (size[1], size[0]), mode="bilinear", align_corners=False)[0]
     return composite_alpha(large)
 
 
-def _normalise_lighting(maps: list[_Maps], own_alpha: Float[Tensor, "objects t h w"], size: Size) -> None:
+def _normalise_lighting(maps: list[_Maps], own_alpha: OwnAlpha, size: Size) -> None:
     """Settle the free scale between texture and lighting: each texel's mean light over the frames that see it is 1.
 
     Outside of what a frame's camera saw nothing was learned: there, light is that of the times before and after.
@@ -304,7 +308,7 @@ def _normalise_lighting(maps: list[_Maps], own_alpha: Float[Tensor, "objects t h
         layer.texture = (layer.texture * on_texels).clamp(0, 1)
 
 
-def _finish(maps: _Maps, name: str, alpha: Float[Tensor, "t h w"] | None) -> BakedLayer:
+def _finish(maps: _Maps, name: str, alpha: UInt8[Tensor, "t h w"] | None) -> BakedLayer:
     """Fill what was never seen, and hand over to the CPU."""
     sureness = 1 - torch.exp(-2 * maps.seen)
     # Where the layer is seen small, texels between the pixels get nothing; they lie in what was seen all the same.
@@ -315,7 +319,7 @@ def _finish(maps: _Maps, name: str, alpha: Float[Tensor, "t h w"] | None) -> Bak
         name=name,
         kind="background" if alpha is None else "object",
         texture=texture.contiguous().cpu().numpy(),
-        alpha=None if alpha is None else (alpha * 255).round().to(torch.uint8).cpu().numpy(),
+        alpha=None if alpha is None else alpha.cpu().numpy(),
         uv_affine=maps.affine.double().cpu().numpy(),
         uv_offset=maps.offset.cpu().numpy(),
         lighting=maps.lighting.half().cpu().numpy(),

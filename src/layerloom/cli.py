@@ -93,25 +93,24 @@ def decompose(
         pipeline.check_new_project(out, resume)
         chosen = pipeline.choose_device(device)
         with _offering_to_resume(out):
-            clip = pipeline.prepare(
-                footage,
-                masks=masks,
-                frames=_range(frames),
-                long_edge=_long_edge(long_edge, pipeline.default_long_edge(quality, chosen)),
-                flow=flow if flow in ("dis", "raft") else Path(flow),
-                flow_weights=flow_weights,
-                device=chosen,
-                on_report=console.report,
-            )
-            provenance = {"masks": None if masks is None else str(masks.resolve()), "flow": flow}
             project = pipeline.decompose(
-                clip,
+                # Not kept here, so that it can be let go of piece by piece.
+                pipeline.prepare(
+                    footage,
+                    masks=masks,
+                    frames=_range(frames),
+                    long_edge=_long_edge(long_edge, pipeline.default_long_edge(quality, chosen)),
+                    flow=flow if flow in ("dis", "raft") else Path(flow),
+                    flow_weights=flow_weights,
+                    device=chosen,
+                    on_report=console.report,
+                ),
                 out,
                 quality=quality,
                 device=chosen,
                 seed=seed,
                 resume=resume,
-                provenance=provenance,
+                provenance={"masks": None if masks is None else str(masks.resolve()), "flow": flow},
                 on_report=console.report,
             )
             psnr, names = project.figures["psnr"], [layer.name for layer in project.layers]

@@ -54,6 +54,64 @@ class FlowField:
         return self.forward.shape[2], self.forward.shape[1]
 
 
+def empty_fields(steps: Sequence[int], frames: int, size: Size) -> tuple[FlowField, ...]:
+    """A field of zeros for each step below `frames`. They lie in common arrays, as `stack_fields` gives them."""
+    steps = [step for step in steps if step < frames]
+    shape = len(steps), 2, frames, size[1], size[0]
+    # Zeros, since learning reads pairs that do not exist, too; what nobody writes to takes no memory.
+    return _fields_in(np.zeros((*shape, 2), np.float16), np.zeros(shape, np.uint8), steps)
+
+
+def stack_fields(
+    fields: Sequence[FlowField], frames: int
+) -> tuple[Float16[np.ndarray, "fields 2 t h w 2"], UInt8[np.ndarray, "fields 2 t h w"]]:
+    """Flow and confidence of all fields, forward and backward, by the frame they live on; 0 for pairs not there.
+
+    Without a copy where the fields were made together.
+    """
+    steps = [field.step for field in fields]
+    flow, confidence = fields[0].forward.base, fields[0].forward_confidence.base
+    if not isinstance(flow, np.ndarray) or not isinstance(confidence, np.ndarray):
+        return _stacked_anew(fields, frames)
+    if flow.shape[:3] != (len(fields), 2, frames) or confidence.shape != flow.shape[:-1]:
+        return _stacked_anew(fields, frames)
+    pairs = zip(fields, _fields_in(flow, confidence, steps), strict=True)
+    if not all(_starts(field) == _starts(found) for field, found in pairs):
+        return _stacked_anew(fields, frames)
+    return flow, confidence
+
+
+def _fields_in(flow: np.ndarray, confidence: np.ndarray, steps: Sequence[int]) -> tuple[FlowField, ...]:
+    frames = flow.shape[2]
+    return tuple(
+        FlowField(
+            step,
+            flow[index, 0, : frames - step],
+            flow[index, 1, step:],
+            confidence[index, 0, : frames - step],
+            confidence[index, 1, step:],
+        )
+        for index, step in enumerate(steps)
+    )
+
+
+def _stacked_anew(fields: Sequence[FlowField], frames: int) -> tuple[np.ndarray, np.ndarray]:
+    copies = empty_fields([field.step for field in fields], frames, fields[0].size)
+    for field, copy in zip(fields, copies, strict=True):
+        for array, target in zip(_arrays(field), _arrays(copy), strict=True):
+            target[:] = array
+    return stack_fields(copies, frames)
+
+
+def _arrays(field: FlowField) -> tuple[np.ndarray, ...]:
+    return field.forward, field.backward, field.forward_confidence, field.backward_confidence
+
+
+def _starts(field: FlowField) -> list[int]:
+    """Where in memory its arrays begin."""
+    return [array.ctypes.data for array in _arrays(field)]
+
+
 @dataclass(frozen=True)
 class Masks:
     """One mask per object and frame, front to back, and how far each pixel of it can be trusted.
@@ -107,7 +165,8 @@ def layer_coverage(masks: Masks) -> tuple[UInt8[np.ndarray, "t h w"], ...]:
     """Masks of all layers, the background being what no object covers."""
     background = np.full(masks.coverage.shape[1:], 255, np.uint8)
     for mask in masks.coverage:
-        background -= np.minimum(background, mask)
+        for left, covered in zip(background, mask, strict=True):
+            left -= np.minimum(left, covered)
     return (*masks.coverage, background)
 
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import torch
 
 from layerloom import media
 from layerloom.bake import bake
-from layerloom.clip import Clip, FlowField, Masks, SourceReference
+from layerloom.clip import Clip, FlowField, Masks, SourceReference, empty_fields
 from layerloom.conventions import Size, fit_long_edge
 from layerloom.errors import UserError
 from layerloom.kernels.dispatch import kernel_report
@@ -81,7 +81,7 @@ def prepare(
     used = _frame_range(info, frames)
     size = fit_long_edge(info.size, long_edge)
     waking = _wake(size, device)
-    _check_memory(len(used), size, device, info.path)
+    _check_memory(len(used), size, info.path)
     images = _read_frames(info.path, used, size, on_report)
     start = info.timestamps[used.start]
     source = SourceReference(
@@ -94,6 +94,7 @@ def prepare(
         timestamps=tuple(stamp - start for stamp in info.timestamps[used.start : used.stop]),
     )
     given = load_masks(masks, used, size, info.frames) if masks is not None else None
+    room = empty_fields((*FLOW_STEPS, *DISTANT_STEPS), len(used), fit_long_edge(size, FIELD_LONG_EDGE))
     fields = compute_flow(
         images,
         FLOW_STEPS,
@@ -102,6 +103,7 @@ def prepare(
         device.type,
         progress=lambda done: on_report(Report("flow", done)),
         first_frame=used.start,
+        room=room,
     )
     on_report(Report("masks", 0.0))
     if given is None:
@@ -120,6 +122,7 @@ def prepare(
         matcher,
         device,
         lambda done: on_report(Report("motion", done)),
+        room,
     )
     waking.join()
     return Clip(images, found, (*fields, *far), motion, source)
@@ -152,7 +155,8 @@ def decompose(
     """Learn the clip's layers and store them at `out`, complete or not at all.
 
     Interrupted, it leaves `out`.partial, from which `resume=True` goes on. UserError where `out` exists, or where
-    there is nothing to resume.
+    there is nothing to resume. The clip's flow, most of its memory, is let go of as soon as it is no longer needed:
+    hand the clip over without keeping it to have that memory free.
     """
     check_new_project(out, resume)
     _check_disk(clip, out)
@@ -164,11 +168,14 @@ def decompose(
     on_report(Report("train", 0.0))
     started = time.perf_counter()
     trainer = Trainer(clip, settings, device)
+    # A GPU has its own copy by now, and what the caller does not hold either is free.
+    clip = replace(clip, flow=())
     if resume:
         trainer.load(partial / "checkpoint.safetensors")
     try:
         _train(trainer, partial, key, on_report)
         trained = time.perf_counter()
+        trainer.forget_clip()
         on_report(Report("bake", 0.0))
         layers, psnr = bake(
             trainer.field, clip, lambda: _source_frames(clip), device, lambda done: on_report(Report("bake", done))
@@ -290,16 +297,16 @@ def _wake(size: Size, device: torch.device) -> threading.Thread:
     return waking
 
 
-def _check_memory(frames: int, size: Size, device: torch.device, path: Path) -> None:
+def _check_memory(frames: int, size: Size, path: Path) -> None:
     """Raise UserError where the host has not the memory for a clip of two objects; see docs/commands.md.
 
     Bytes a pixel and frame: 3 of the frames; of each object given mask, trust, their completed versions and where
-    alpha starts, 5; coverage of all layers and their trust, 4. And flow with confidence, 5 bytes both ways over four
-    steps, at its own size; a CPU learns from a copy of it. And a GiB for PyTorch and the layers' grids.
+    alpha starts, 5; the least trust of them, 1. And flow with confidence, 5 bytes both ways over all steps, at its own
+    size. And a GiB for PyTorch and the layers' grids.
     """
     flow_size = fit_long_edge(size, FIELD_LONG_EDGE)
     flow_bytes = 5 * 2 * len(FLOW_STEPS + DISTANT_STEPS) * frames * flow_size[0] * flow_size[1]
-    needed = frames * size[0] * size[1] * (3 + 2 * 5 + 4) + flow_bytes * (2 if device.type == "cpu" else 1) + 2**30
+    needed = frames * size[0] * size[1] * (3 + 2 * 5 + 1) + flow_bytes + 2**30
     available = psutil.virtual_memory().available
     if needed > available:
         raise UserError(

@@ -5,6 +5,7 @@ small, however far the camera went, so it is found as exactly as between neighbo
 pixel takes the flow of the layer that it belongs to.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -15,12 +16,21 @@ from torch import Tensor
 
 from layerloom.clip import FlowField, Masks, layer_coverage
 from layerloom.conventions import Size, fit_long_edge, rescale_positions, transform_points
-from layerloom.prepare.flow import FIELD_LONG_EDGE, LONGEST_PIXELS, FlowImages, PairMatcher, Progress, shrink
+from layerloom.prepare.flow import (
+    FIELD_LONG_EDGE,
+    LONGEST_PIXELS,
+    FlowImages,
+    PairMatcher,
+    Progress,
+    shrink,
+    take_field,
+)
 from layerloom.prepare.motion import covered
 from layerloom.prepare.raft import agreement_on_device
 from layerloom.prepare.refine import look_along, pixel_indices
 
-PAIRS_AT_ONCE = 16
+MOST_PAIRS_AT_ONCE = 16
+"""Matched together; on a CPU no more than there are cores, as each takes 40 MiB."""
 SMALLEST_SHARE = 1e-4
 """Of the frame: a layer that shows less of itself is not matched."""
 LARGEST_ZOOM = 4.0
@@ -38,8 +48,11 @@ def distant_flow(
     match: PairMatcher,
     device: torch.device,
     progress: Progress = lambda done: None,
+    room: Sequence[FlowField] = (),
 ) -> tuple[FlowField, ...]:
     """One field of `size` per step that fits into the clip. `motion` is `estimate_motion`'s, at training size.
+
+    Fields of `room` are filled where they have the step and size.
 
     A pixel of a layer that the other frame does not show gets confidence 0.
     """
@@ -49,12 +62,13 @@ def distant_flow(
     owners = torch.from_numpy(np.stack([covered(layer, work_size) for layer in layer_coverage(masks)])).to(device)
     to_small = np.diag([work_size[0] / frames.shape[2], work_size[1] / frames.shape[1], 1.0])
     motion = to_small @ motion @ np.linalg.inv(to_small)
+    at_once = MOST_PAIRS_AT_ONCE if device.type != "cpu" else min(MOST_PAIRS_AT_ONCE, os.cpu_count() or 1)
     fields: list[FlowField] = []
     for number, step in enumerate(steps):
         field = _DeviceField(len(frames) - step, work_size, device)
         tasks = np.array(list(_tasks(motion, owners, step)), int).reshape(-1, 2)
-        for begin in range(0, len(tasks), PAIRS_AT_ONCE):
-            part = tasks[begin : begin + PAIRS_AT_ONCE]
+        for begin in range(0, len(tasks), at_once):
+            part = tasks[begin : begin + at_once]
             layer, start = torch.from_numpy(part).to(device).unbind(1)
             carried = torch.from_numpy(_carried(motion, part[:, 0], part[:, 1], step)).float().to(device)
             brought = _bring(pictures[start + step], carried)
@@ -62,7 +76,8 @@ def distant_flow(
             forward, backward = _whole_way(carried, there, back)
             field.enter(start, owners[layer, start], owners[layer, start + step], forward, backward)
             progress((number + (begin + len(part)) / len(tasks)) / len(steps))
-        fields.append(field.on_host(step, size))
+        fields.append(take_field(room, step, len(frames), size))
+        field.copy_to(fields[-1])
     return tuple(fields)
 
 
@@ -93,10 +108,13 @@ class _DeviceField:
                 flows[pair] = torch.where(mine[..., None], value, flows[pair])
                 confidences[pair] = torch.where(mine, confidence, confidences[pair])
 
-    def on_host(self, step: int, size: Size) -> FlowField:
-        forward, backward = (_at_size(flow, size).cpu().numpy() for flow in self.flows)
-        sure = (_at_size(confidence[..., None], size)[..., 0].cpu().numpy() for confidence in self.confidences)
-        return FlowField(step, forward, backward, *sure)
+    def copy_to(self, field: FlowField) -> None:
+        """To the host, at the field's size."""
+        targets = (field.forward, field.backward), (field.forward_confidence, field.backward_confidence)
+        for flow, target in zip(self.flows, targets[0], strict=True):
+            target[:] = _at_size(flow, field.size).cpu().numpy()
+        for confidence, target in zip(self.confidences, targets[1], strict=True):
+            target[:] = _at_size(confidence[..., None], field.size)[..., 0].cpu().numpy()
 
 
 def _at_size(values: Tensor, size: Size) -> Tensor:

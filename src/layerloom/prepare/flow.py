@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from layerloom.clip import FlowField
+from layerloom.clip import FlowField, empty_fields
 from layerloom.conventions import Size, fit_long_edge
 from layerloom.errors import UserError
 from layerloom.parallel import in_threads
@@ -53,8 +53,9 @@ def compute_flow(
     device: str = "cpu",
     progress: Progress | None = None,
     first_frame: int = 0,
+    room: Sequence[FlowField] = (),
 ) -> tuple[FlowField, ...]:
-    """One `FlowField` per step that fits into the clip, shortest first.
+    """One `FlowField` per step that fits into the clip, shortest first; one of `room` if it is of this step and size.
 
     `method` is "dis", "raft" (needs `weights`, the official raft-small state dict) or a folder of flow files, in which
     frames[0] has the number `first_frame`. `progress` is told the fraction done. UserError for bad weights or files.
@@ -64,13 +65,24 @@ def compute_flow(
     full = (frames.shape[2], frames.shape[1])
     size = fit_long_edge(full, FIELD_LONG_EDGE)
     if method == "dis":
-        return _dis_fields(shrink(frames, size), steps, report)
+        return _dis_fields(shrink(frames, size), _take(room, steps, len(frames), size), report)
     if method == "raft":
         if weights is None:
             raise UserError("RAFT needs its weights: give the official raft-small.pth (--flow-weights FILE)")
         matched = shrink(frames, fit_long_edge(full, MATCH_LONG_EDGE))
-        return _raft_fields(RaftMatcher(matched, load_raft(weights), device, size), steps, report)
-    return read_flow(Path(method), len(frames), full, steps, first_frame)
+        matcher = RaftMatcher(matched, load_raft(weights), device, size)
+        return _raft_fields(matcher, _take(room, steps, len(frames), size), report)
+    return read_flow(Path(method), len(frames), full, steps, first_frame, room)
+
+
+def take_field(room: Sequence[FlowField], step: int, frames: int, size: Size) -> FlowField:
+    """The field of this step and size, or a new one if there is no room for it."""
+    found = (field for field in room if field.step == step and field.size == size)
+    return next(found, None) or empty_fields([step], frames, size)[0]
+
+
+def _take(room: Sequence[FlowField], steps: Sequence[int], frames: int, size: Size) -> list[FlowField]:
+    return [take_field(room, step, frames, size) for step in steps]
 
 
 def pair_matcher(method: str | Path = "dis", weights: Path | None = None, device: str = "cpu") -> PairMatcher:
@@ -113,7 +125,12 @@ def chain_flow(pieces: Sequence[Flow]) -> Flow:
 
 
 def read_flow(
-    directory: Path, frames: int, size: Size, steps: Sequence[int], first_frame: int = 0
+    directory: Path,
+    frames: int,
+    size: Size,
+    steps: Sequence[int],
+    first_frame: int = 0,
+    room: Sequence[FlowField] = (),
 ) -> tuple[FlowField, ...]:
     """Flow files as the module's docstring names them. UserError for a missing, damaged or misshapen file."""
     if not directory.is_dir():
@@ -131,19 +148,20 @@ def read_flow(
             raise UserError(
                 f"{folder}: flow files of different sizes {sorted((s[1], s[0]) for s in sizes)}; one is allowed"
             )
-        fields.append(_field_of_files(step, forward, backward))
+        height, width = forward[0].shape[:2]
+        field = take_field(room, step, frames, (width, height))
+        _fill_from_files(field, forward, backward)
+        fields.append(field)
     return tuple(fields)
 
 
-def _field_of_files(step: int, forward: Sequence[Flow], backward: Sequence[Flow]) -> FlowField:
+def _fill_from_files(field: FlowField, forward: Sequence[Flow], backward: Sequence[Flow]) -> None:
     """Unknown flow (not finite, or huge as Middlebury marks it) becomes 0 with confidence 0."""
-    field = _empty_field(step, len(forward) + step, forward[0].shape[:2])
     for start, both_ways in enumerate(zip(forward, backward, strict=True)):
         there, back = (np.where(np.abs(flow) < LONGEST_PIXELS, flow, np.float32(np.nan)) for flow in both_ways)
         _fill_pair(field, start, there, back)
     np.nan_to_num(field.forward, copy=False)
     np.nan_to_num(field.backward, copy=False)
-    return field
 
 
 def _read_file(folder: Path, stem: str, size: Size) -> Flow:
@@ -182,16 +200,17 @@ def _read_npy(path: Path) -> Flow:
     return flow.astype(np.float32)
 
 
-def _dis_fields(frames: UInt8[np.ndarray, "t h w 3"], steps: Sequence[int], report: Progress) -> tuple[FlowField, ...]:
+def _dis_fields(
+    frames: UInt8[np.ndarray, "t h w 3"], fields: Sequence[FlowField], report: Progress
+) -> tuple[FlowField, ...]:
+    """The fields, filled, shortest step first."""
     greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-    total, done = sum(len(greys) - step for step in steps), 0
-    fields: list[FlowField] = []
-    for step in steps:
-        field = _empty_field(step, len(greys), greys[0].shape)
-        for _ in in_threads(partial(_dis_pair, greys, field, _divisor(fields, step)), range(len(field.forward))):
+    total, done = sum(len(field.forward) for field in fields), 0
+    for number, field in enumerate(fields):
+        shorter = _divisor(fields[:number], field.step)
+        for _ in in_threads(partial(_dis_pair, greys, field, shorter), range(len(field.forward))):
             done += 1
             report(done / total)
-        fields.append(field)
     return tuple(fields)
 
 
@@ -203,10 +222,10 @@ def _dis_pair(greys: Sequence[Grey], field: FlowField, shorter: FlowField | None
     _fill_pair(field, start, dis.calc(first, last, there), dis.calc(last, first, back))
 
 
-def _raft_fields(matcher: RaftMatcher, steps: Sequence[int], report: Progress) -> tuple[FlowField, ...]:
+def _raft_fields(matcher: RaftMatcher, empty: Sequence[FlowField], report: Progress) -> tuple[FlowField, ...]:
     """Long ways start from nothing, too: RAFT sees all of the frame, and a chained guess made it worse."""
-    pairs = [(start, start + step) for step in steps for start in range(matcher.frames - step)]
-    fields = {step: _empty_field(step, matcher.frames, matcher.flow_size[::-1]) for step in steps}
+    fields = {field.step: field for field in empty}
+    pairs = [(start, start + step) for step in fields for start in range(matcher.frames - step)]
     done = 0
     for match in matcher.matches(pairs):
         for i, (start, end) in enumerate(zip(match.first, match.second, strict=True)):
@@ -235,13 +254,6 @@ def _make_dis() -> cv2.DISOpticalFlow:
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     dis.setFinestScale(0)  # refined down to full resolution: 0.04 px off instead of 0.07 px
     return dis
-
-
-def _empty_field(step: int, frames: int, shape: tuple[int, ...]) -> FlowField:
-    """A field to be filled; what is in it is left to chance."""
-    flows = [np.empty((frames - step, *shape, 2), np.float16) for _ in range(2)]
-    confidences = [np.empty((frames - step, *shape), np.uint8) for _ in range(2)]
-    return FlowField(step, flows[0], flows[1], confidences[0], confidences[1])
 
 
 def _fill_pair(field: FlowField, start: int, forward: Flow, backward: Flow) -> None:

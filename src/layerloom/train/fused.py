@@ -211,13 +211,21 @@ def _clip_tables(field: LayeredField, sampler: Sampler) -> ClipTables:
         object_tiles=sampler.object_tiles.contiguous(),
         background_tiles=sampler.background_tiles.contiguous(),
         frames=sampler.frames,
-        coverage=sampler.coverage,
+        coverage=_with_background(sampler.coverage),
         trust=sampler.trust,
         alpha_start=field.alpha_start,
         steps=sampler.steps.int(),
         flow=sampler.flow,
         confidence=sampler.confidence,
     )
+
+
+def _with_background(objects: UInt8[Tensor, "objects t h w"]) -> UInt8[Tensor, "layers t h w"]:
+    """Coverage of all layers, the background's being what the objects leave."""
+    background = torch.full(objects.shape[1:], 255, dtype=torch.uint8, device=objects.device)
+    for coverage in objects:
+        background -= torch.minimum(background, coverage)
+    return torch.cat([objects, background[None]])
 
 
 def _grad(parameter: Tensor) -> Tensor:

@@ -1,15 +1,14 @@
 """Clip to Batch: which pixels a step looks at, what was seen there, and their flow partners."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Float16, Int, UInt8
 from torch import Tensor
 
-from layerloom.clip import Clip, Masks, layer_coverage
+from layerloom.clip import Clip, Masks, stack_fields
 from layerloom.conventions import rescale_positions
 from layerloom.parallel import do_in_threads
 from layerloom.train.config import TILE
@@ -17,6 +16,7 @@ from layerloom.train.config import TILE
 SUPPORT_MARGIN_PIXELS = 12
 """How far outside the mask an object's alpha may still be learned."""
 TRUSTED = 250
+CPU = torch.device("cpu")
 CHOICES = 6
 """Numbers that chance gives each tile."""
 
@@ -74,57 +74,35 @@ def _support(coverage: UInt8[np.ndarray, "h w"], trust: UInt8[np.ndarray, "h w"]
 
 
 class Sampler:
-    """Holds the clip on the device and draws batches there, without ever waiting for the host."""
+    """Holds the clip on the device and draws batches there, without ever waiting for the host.
+
+    On a CPU it holds the clip's own arrays: nothing large is copied.
+    """
 
     def __init__(
-        self, clip: Clip, support: UInt8[np.ndarray, "objects t h w"], tiles: int, object_share: float
+        self,
+        clip: Clip,
+        support: UInt8[np.ndarray, "objects t h w"],
+        tiles: int,
+        object_share: float,
+        device: torch.device = CPU,
     ) -> None:
         frames, height, width, _ = clip.frames.shape
         self.size, self.frame_count, self.tiles = (width, height), frames, tiles
-        self.frames = torch.from_numpy(clip.frames)
-        self.masks = clip.masks
-        self.trust = torch.from_numpy(clip.masks.trust.min(0, initial=255))
-        self.steps = torch.tensor([field.step for field in clip.flow])
-        self.fields, self.flow_size = clip.flow, clip.flow[0].size
-        self.last_flow_pixel = torch.tensor(self.flow_size) - 1
+        self.frames = torch.from_numpy(clip.frames).to(device)
+        self.coverage: UInt8[Tensor, "objects t h w"] = torch.from_numpy(clip.masks.coverage).to(device)
+        self.trust: UInt8[Tensor, "t h w"] = torch.from_numpy(_least_trust(clip.masks)).to(device)
+        self.steps = torch.tensor([field.step for field in clip.flow], device=device)
+        flow, confidence = stack_fields(clip.flow, frames)
+        self.flow: Float16[Tensor, "fields 2 t h w 2"] = torch.from_numpy(flow).to(device)
+        self.confidence: UInt8[Tensor, "fields 2 t h w"] = torch.from_numpy(confidence).to(device)
+        self.flow_size = clip.flow[0].size
+        self.last_flow_pixel = torch.tensor(self.flow_size, device=device) - 1
         with_objects = _tiles_with_objects(support, frames, (width, height))
-        self.object_tiles = torch.from_numpy(np.argwhere(with_objects))
-        self.background_tiles = torch.from_numpy(np.argwhere(~with_objects))
+        self.object_tiles = torch.from_numpy(np.argwhere(with_objects)).to(device)
+        self.background_tiles = torch.from_numpy(np.argwhere(~with_objects)).to(device)
         count = round(tiles * object_share) if len(self.background_tiles) else tiles
         self.counts = (count if len(self.object_tiles) else 0, tiles - count if len(self.object_tiles) else tiles)
-
-    @cached_property
-    def coverage(self) -> UInt8[Tensor, "layers t h w"]:
-        """Like `flow` made where it is needed: on the host it would be a copy."""
-        return torch.stack([torch.from_numpy(layer).to(self.frames.device) for layer in layer_coverage(self.masks)])
-
-    @cached_property
-    def flow(self) -> Float[Tensor, "fields direction t h w 2"]:
-        """All fields, indexed by the frame they live on."""
-        frames, device = self.frame_count, self.frames.device
-        width, height = self.flow_size
-        flow = torch.zeros(len(self.fields), 2, frames, height, width, 2, dtype=torch.float16, device=device)
-        for index, field in enumerate(self.fields):
-            flow[index, 0, : frames - field.step] = torch.from_numpy(field.forward)
-            flow[index, 1, field.step :] = torch.from_numpy(field.backward)
-        return flow
-
-    @cached_property
-    def confidence(self) -> UInt8[Tensor, "fields direction t h w"]:
-        """Of `flow`; 0 for pairs that do not exist."""
-        frames, device = self.frame_count, self.frames.device
-        width, height = self.flow_size
-        confidence = torch.zeros(len(self.fields), 2, frames, height, width, dtype=torch.uint8, device=device)
-        for index, field in enumerate(self.fields):
-            confidence[index, 0, : frames - field.step] = torch.from_numpy(field.forward_confidence)
-            confidence[index, 1, field.step :] = torch.from_numpy(field.backward_confidence)
-        return confidence
-
-    def to(self, device: torch.device) -> "Sampler":
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                setattr(self, name, value.to(device))
-        return self
 
     def draw(self) -> Float[Tensor, "tiles choices"]:
         """What chance decides about one step's tiles, in [0, 1): see `read`."""
@@ -149,7 +127,8 @@ class Sampler:
         row, column = top[:, None] + inside // TILE, left[:, None] + inside % TILE
         xy = torch.stack([column, row], -1) + 0.5
         at = (frame[:, None], row, column)
-        coverage = xy.new_ones(1, *row.shape) if background_only else self.coverage[:, *at].float() / 255
+        objects = self.coverage[: 0 if background_only else None, *at].float() / 255
+        coverage = torch.cat([objects, (1 - objects.sum(0, keepdim=True)).clamp(min=0)])
         partner = self._partners(frame, xy[:, every_second_pixel(device)], choice)
         colour, trust = self.frames[at].float() / 255, self.trust[at].float() / 255
         other = _pick(choice[:, 5], self.frame_count)
@@ -183,6 +162,11 @@ class Sampler:
             flow = flow + share[..., None] * self.flow[at].float()
             confidence = torch.minimum(confidence, self.confidence[at].float() / 255)
         return flow, confidence
+
+
+def _least_trust(masks: Masks) -> UInt8[np.ndarray, "t h w"]:
+    """Of all objects, at each pixel."""
+    return masks.trust[0] if len(masks.trust) == 1 else masks.trust.min(0, initial=255)
 
 
 def _pick(share: Float[Tensor, " n"], count: int) -> Int[Tensor, " n"]:

@@ -54,7 +54,7 @@ class Trainer:
         self.canvases = plan_canvases(clip)
         start = alpha_start(clip.masks)
         self.field = _make_field(clip, self.canvases, start, settings).to(device)
-        self.sampler = Sampler(clip, start, settings.tiles, settings.object_share).to(device)
+        self.sampler = Sampler(clip, start, settings.tiles, settings.object_share, device)
         self.inverse_motion = (
             torch.linalg.inv(torch.from_numpy(np.stack([canvas.motion for canvas in self.canvases]))).float().to(device)
         )
@@ -84,6 +84,12 @@ class Trainer:
         """One step of each kind that a training has, as they come: it loads their kernels."""
         for terms in (TERMS, tuple(term for term in TERMS if term.active_until == 1.0)):
             self._compute_step(terms)
+
+    def forget_clip(self) -> None:
+        """Let go of what steps are taken from: what was learned stays, and can be saved."""
+        self._graphs.clear()
+        self._fused = None
+        del self.sampler
 
     def save(self, path: Path) -> None:
         """Write what `load` needs to go on: parameters, optimiser state and the step."""
