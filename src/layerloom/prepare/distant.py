@@ -5,7 +5,6 @@ small, however far the camera went, so it is found as exactly as between neighbo
 pixel takes the flow of the layer that it belongs to.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from layerloom.clip import FlowField, Masks, layer_coverage
 from layerloom.conventions import Size, fit_long_edge, rescale_positions, transform_points
+from layerloom.parallel import thread_count
 from layerloom.prepare.flow import (
     FIELD_LONG_EDGE,
     LONGEST_PIXELS,
@@ -62,7 +62,7 @@ def distant_flow(
     owners = torch.from_numpy(np.stack([covered(layer, work_size) for layer in layer_coverage(masks)])).to(device)
     to_small = np.diag([work_size[0] / frames.shape[2], work_size[1] / frames.shape[1], 1.0])
     motion = to_small @ motion @ np.linalg.inv(to_small)
-    at_once = MOST_PAIRS_AT_ONCE if device.type != "cpu" else min(MOST_PAIRS_AT_ONCE, os.cpu_count() or 1)
+    at_once = MOST_PAIRS_AT_ONCE if device.type != "cpu" else min(MOST_PAIRS_AT_ONCE, thread_count())
     fields: list[FlowField] = []
     for number, step in enumerate(steps):
         field = _DeviceField(len(frames) - step, work_size, device)

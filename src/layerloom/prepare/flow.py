@@ -27,7 +27,7 @@ from torch import Tensor
 from layerloom.clip import FlowField, empty_fields
 from layerloom.conventions import Size, fit_long_edge
 from layerloom.errors import UserError
-from layerloom.parallel import in_threads
+from layerloom.parallel import do_in_threads, in_threads
 from layerloom.prepare.raft import RaftMatcher, RaftPairs, load_raft
 
 FIELD_LONG_EDGE = 768
@@ -290,12 +290,15 @@ def shrink(images: np.ndarray, size: Size) -> np.ndarray:
     if size == (images.shape[2], images.shape[1]):
         return images
 
-    def resized(image: np.ndarray) -> np.ndarray:
-        # OpenCV cannot resize half precision.
-        single = image.astype(np.float32) if image.dtype == np.float16 else image
-        return cv2.resize(single, size, interpolation=cv2.INTER_AREA)
+    single = images.dtype == np.float16  # which OpenCV cannot resize
+    small = np.empty((len(images), *size[::-1], *images.shape[3:]), np.float32 if single else images.dtype)
 
-    return np.stack(list(in_threads(resized, images)))
+    def resize(index: int) -> None:
+        image = images[index].astype(np.float32) if single else images[index]
+        small[index] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+    do_in_threads(resize, range(len(images)))
+    return small
 
 
 def _grid(size: Size) -> Flow:
