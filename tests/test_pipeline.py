@@ -1,5 +1,7 @@
 """prepare and decompose as an API: what they hand over, and what they refuse."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pytest
 import torch
 
 from layerloom import media, pipeline
-from layerloom.clip import Masks
+from layerloom.clip import Masks, stack_fields
 from layerloom.errors import UserError
 from layerloom.pipeline import check_new_project, choose_device, decompose, default_long_edge, is_resumable, prepare
 from layerloom.prepare.discover import Discovery
@@ -112,6 +114,40 @@ def test_an_interrupt_while_baking_keeps_what_was_learned(
     decompose(clip, tmp_path / "a.loom", settings=settings, device=CPU, resume=True)
     assert not is_resumable(tmp_path / "a.loom")
     assert Project.open(tmp_path / "a.loom").figures["history"][-1]["step"] == 3
+
+
+LETS_GO = """
+import sys, weakref
+from dataclasses import replace
+from pathlib import Path
+import torch
+from layerloom import pipeline
+
+def prepare():
+    clip = pipeline.prepare(Path(sys.argv[1]) / "frames", masks=Path(sys.argv[1]) / "masks", device=device)
+    held.extend(map(weakref.ref, (clip.flow[0].forward.base, clip.flow[0].forward_confidence.base)))
+    return clip
+
+def note(report):
+    seen.setdefault(report.stage, [array() is not None for array in held])
+
+device, held, seen = torch.device("cpu"), [], {}
+settings = replace(pipeline.settings_for("draft", "cpu"), steps=2, tiles=8)
+pipeline.decompose(prepare(), Path(sys.argv[2]), settings=settings, device=device, on_report=note)
+assert seen["train"] == [True, True] and seen["bake"] == seen["store"] == [False, False], seen
+"""
+
+
+def test_flow_is_let_go_of_before_baking(footage: Path, tmp_path: Path) -> None:
+    """In a process of its own: here, what checks annotations holds on to arguments."""
+    words = [sys.executable, "-c", LETS_GO, str(footage), str(tmp_path / "a.loom")]
+    run = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+def test_flow_is_prepared_as_learning_reads_it(footage: Path) -> None:
+    clip = prepare(footage / "frames", masks=footage / "masks", device=CPU)
+    assert np.shares_memory(stack_fields(clip.flow, FRAMES)[0], clip.flow[-1].backward)
 
 
 def test_devices() -> None:
