@@ -124,7 +124,10 @@ def prepare(
         lambda done: on_report(Report("motion", done)),
         room,
     )
-    waking.join()
+    if waking.is_alive():
+        compiling = "the GPU's kernels are being compiled; next time they are there"
+        on_report(Report("motion", 1.0, message=compiling))
+        waking.join()
     return Clip(images, found, (*fields, *far), motion, source)
 
 
