@@ -101,17 +101,15 @@ def check_adam(device: str) -> None:
 
 def check_points(device: str) -> None:
     """Where pixels of one frame look, without gradients: some more of them than fill a kernel's program."""
-    from layerloom.kernels.mapping import Mapping, map_points
+    from layerloom.kernels.mapping import map_points
 
     layer = plain_trainer(1, TrainSettings(4, 3, field=SMALL_FIELD), device).field.layer(0)
     generator = torch.Generator().manual_seed(0)
     xy = (120 * torch.rand(150, 2, generator=generator)).to(device)
     frame = torch.tensor([3], device=device)
-    offset = layer.offset
-    mapping = Mapping(layer.motion, layer.affine, offset.table, offset.layout, layer.canvas, layer.frames)
     with torch.no_grad(), use_kernel("reference"):
         expected = layer.mapping(xy[None], frame)
-        for found, plain in zip(map_points(mapping, xy, frame), expected, strict=True):
+        for found, plain in zip(map_points(layer.triton_mapping(), xy, frame), expected, strict=True):
             torch.testing.assert_close(found[None], plain, rtol=1e-5, atol=1e-3)
 
 

@@ -12,13 +12,14 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from layerloom import measures, media
+from layerloom.canvas_edits import parse_colour
 from layerloom.edits import BackgroundEdit
 from layerloom.project import Project
 from layerloom.render import render
 
 SCREENS = ("#00ff00", "#ff00ff")
 """Green and magenta, which add up to white."""
-COLOURS = ((0.0, 1.0, 0.0), (1.0, 0.0, 1.0))
+COLOURS = tuple(parse_colour(screen) for screen in SCREENS)
 SURE = 0.02
 """A matte nearer than this to 0 or 1 is sure."""
 BAND_SHARE, NARROWEST_BAND_PX = 0.004, 3

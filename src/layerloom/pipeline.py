@@ -293,9 +293,10 @@ def _wake(size: Size, device: torch.device) -> threading.Thread:
     def wake() -> None:
         # What goes wrong here goes wrong again where it can be said, when training starts.
         with suppress(RuntimeError):
-            warm_up(size, device)
+            if device.type == "cuda":
+                warm_up(size, device)
 
-    waking = threading.Thread(target=wake if device.type == "cuda" else lambda: None)
+    waking = threading.Thread(target=wake)
     waking.start()
     return waking
 

@@ -66,6 +66,7 @@ class Encode(torch.autograd.Function):
 
 
 def encoded(points: Tensor, table: Tensor, layout: GridLayout, output_dtype: torch.dtype) -> Tensor:
+    """`encode` into a new tensor."""
     output = torch.empty(len(points), layout.output_features, dtype=output_dtype, device=points.device)
     encode(points, table, layout, output)
     return output

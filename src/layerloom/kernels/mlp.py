@@ -78,6 +78,7 @@ class Network(torch.autograd.Function):
 
 
 def evaluated(x: Tensor, parameters: tuple[Tensor, ...], layers: int) -> Tensor:
+    """`evaluate` into a new tensor."""
     output = torch.empty(len(x), len(parameters[layers - 1]), device=x.device)
     evaluate(x, parameters, layers, output)
     return output

@@ -10,6 +10,7 @@ mask). The mapping's lattice and alpha are functions of time and of where the pr
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -19,6 +20,9 @@ from layerloom.conventions import Size, frame_to_unit_time, long_edge, rescale_p
 from layerloom.kernels.dispatch import choose_kernel
 from layerloom.kernels.reference import GridLayout
 from layerloom.model.encoding import EncodedNetwork, Lattice, grid_resolutions
+
+if TYPE_CHECKING:
+    from layerloom.kernels.mapping import Mapping
 
 ALPHA_START_LOGIT = 5.0
 """Log odds of alpha at the start where the mask is fully trusted."""
@@ -150,22 +154,22 @@ class Layer(nn.Module):
         still, so what bends it changes slowly, however fast layer and camera move across the frame.
         """
         if len(frame) == 1 and not torch.is_grad_enabled() and choose_kernel("mapping", xy) == "triton":
-            return self._mapping_in_triton(xy, frame)
+            from layerloom.kernels.mapping import map_points
+
+            uv, start = map_points(self.triton_mapping(), xy[0], frame)
+            return uv[None], start[None]
         start = self.start(xy, frame)
         affine = self.affine[frame]
         centred = (start - self.centre) / (long_edge(self.canvas) / 2)
         moved = start + affine[:, None, :, 2] + torch.einsum("nij,nkj->nki", affine[..., :2], centred)
         return moved + self.offset(self.space_time(start, frame)).view_as(xy), start
 
-    def _mapping_in_triton(
-        self, xy: Float[Tensor, "1 k 2"], frame: Int[Tensor, " 1"]
-    ) -> tuple[Float[Tensor, "1 k 2"], Float[Tensor, "1 k 2"]]:
-        from layerloom.kernels.mapping import Mapping, map_points
+    def triton_mapping(self) -> "Mapping":
+        """What the mapping is made of, for the kernels in `kernels.mapping`."""
+        from layerloom.kernels.mapping import Mapping
 
         offset = self.offset
-        mapping = Mapping(self.motion, self.affine, offset.table, offset.layout, self.canvas, self.frames)
-        uv, start = map_points(mapping, xy[0], frame)
-        return uv[None], start[None]
+        return Mapping(self.motion, self.affine, offset.table, offset.layout, self.canvas, self.frames)
 
     def texture(self, uv: Float[Tensor, "n k 2"]) -> Float[Tensor, "n k 3"]:
         """Colour in (0, 1) at texel positions; beyond the canvas its border continues."""

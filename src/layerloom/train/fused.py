@@ -13,7 +13,7 @@ from torch import Tensor
 
 from layerloom.kernels import consistency, hashgrid, mlp, objective, tiles
 from layerloom.kernels.consistency import Patches, PatchSource
-from layerloom.kernels.mapping import MappedTiles, Mapping, map_tiles, map_tiles_backward
+from layerloom.kernels.mapping import MappedTiles, map_tiles, map_tiles_backward
 from layerloom.kernels.objective import Sizes, StepArrays
 from layerloom.kernels.tiles import HALF, PIXELS, ClipTables, TileBatch
 from layerloom.model.canvas import ZONE_CELL_TEXELS
@@ -105,8 +105,7 @@ class _LayerStep:
         a, own = arrays, sizes.slots_of(index)
         device, self.count = a.uv.device, own.stop - own.start
         self.layer, self.patches = layer, patches
-        offset = layer.offset
-        self.mapping = Mapping(layer.motion, layer.affine, offset.table, offset.layout, layer.canvas, layer.frames)
+        self.mapping = layer.triton_mapping()
         unit_start = torch.zeros(self.count * (PIXELS + HALF), 3, device=device)
         here, there = unit_start.split([self.count * PIXELS, self.count * HALF])
         self.pixels = MappedTiles(a.uv[own], a.start[own], a.unit_uv[own], here.view(-1, PIXELS, 3))
