@@ -172,6 +172,59 @@ def test_tiles_that_edits_hardly_reach(project: Project, tmp_path: Path, mode: M
         assert (drawn != next(iter(render_shots(project, [], [shot], mode)))).any()
 
 
+@pytest.fixture(scope="module")
+def fine_project(clip: SyntheticClip, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Canvases with noise of four texels a pixel, as where a layer is seen much smaller than elsewhere."""
+    return make_truth_project(tmp_path_factory.mktemp("fine"), clip, texels_per_pixel=4)
+
+
+def test_textures_are_looked_up_as_they_were_solved_in_the_source_s_own_view(fine_project: Project) -> None:
+    """Bilinear at the source's pixels. Seen from farther away they are filtered: the noise averages out."""
+    frame, layer = 1, 2
+    shown = media.to_float(
+        next(render_shots(fine_project, [], [Shot(SIZE, (Instance(layer, float(frame)),))], "synthesis"))
+    )
+    uv = fine_project.uv(layer, frame)
+    solved = fine_project.layers[layer].look_up(uv) * fine_project.lighting(layer, frame, uv=uv)
+    assert -10 * np.log10(np.square(shown - solved.clip(0, 1)).mean()) > 55
+    spread: list[float] = []
+    for pixels in (1.0, 1.2, 1.4):
+        shot = Shot(SIZE, (Instance(layer, float(frame), np.diag([pixels, pixels, 1.0])),))
+        picture = media.to_float(next(render_shots(fine_project, [], [shot], "synthesis")))[:60, :100]
+        spread.append(float((picture - cv2.GaussianBlur(picture, (0, 0), 1)).std()))
+    assert spread == sorted(spread, reverse=True) and spread[-1] < 0.6 * spread[0], spread
+
+
+@pytest.mark.parametrize("mode", ["detail", "synthesis"])
+@pytest.mark.parametrize("case", ["none", "multiply", "all"])
+def test_textures_finer_than_the_source_are_what_the_definition_says(
+    fine_project: Project, edits: dict[str, Sequence[Edit]], case: str, mode: Mode, tmp_path: Path
+) -> None:
+    some_edits = make_edits(fine_project, tmp_path)[case]
+    shots = [still_shot(fine_project, 1), *moved_shots()]
+    for shot, rendered in zip(shots, render_shots(fine_project, some_edits, shots, mode), strict=True):
+        if is_still(fine_project, shot) and any(isinstance(edit, HideEdit) for edit in some_edits):
+            continue  # its picture is cleared first
+        assert_agree(rendered, by_definition(fine_project, some_edits, shot, mode))
+
+
+@pytest.mark.parametrize("mode", ["detail", "synthesis"])
+def test_nothing_of_a_fine_texture_shows_through_an_opaque_edit(
+    fine_project: Project, tmp_path: Path, mode: Mode
+) -> None:
+    edits: list[Edit] = []
+    for layer in fine_project.layers:
+        image = np.full((*layer.canvas[::-1], 4), (90, 150, 60, 255), np.uint8)
+        media.write_image(tmp_path / f"{layer.name}.png", image)
+        edits.append(OverlayEdit(layer.name, tmp_path / f"{layer.name}.png"))
+    farther = np.diag([1.2, 1.2, 1.0])
+    layers = range(len(fine_project.layers))
+    for instances in ([Instance(i, 1.0) for i in layers], [Instance(i, 1.0, farther) for i in layers]):
+        picture = media.to_float(next(render_shots(fine_project, edits, [Shot(SIZE, tuple(instances))], mode)))
+        inner = picture[20:100, 20:180]
+        assert (inner - cv2.GaussianBlur(inner, (0, 0), 2)).std() < 0.01
+
+
 @needs_triton
 @pytest.mark.gpu
 @pytest.mark.parametrize("bit_depth", [8, 16])
@@ -183,21 +236,28 @@ def test_the_kernel_draws_what_the_definition_says(tmp_path: Path, bit_depth: in
     if INTERPRETED:  # large blocks, since each costs the interpreter as much as a small one
         kernel.LAUNCH["BLOCK"] = 4096
     size = (72, 40) if INTERPRETED else SIZE
-    project = make_truth_project(tmp_path, make_clip(size=size, frames=FRAMES, objects=2, seed=5))
-    edits = make_edits(project, tmp_path)
+    clip = make_clip(size=size, frames=FRAMES, objects=2, seed=5)
+    project, fine = (make_truth_project(tmp_path / str(n), clip, texels_per_pixel=n) for n in (1, 4))
     still, (moved, between, twice) = still_shot(project, 1), moved_shots(size)
     cases = [
-        (still, "none"),
-        (still, "hide"),
-        (still, "paint"),
-        (moved, "multiply"),
-        (between, "all"),
-        (twice, "overlays"),
+        (project, still, "none"),
+        (project, still, "hide"),
+        (project, still, "paint"),
+        (project, moved, "multiply"),
+        (project, between, "all"),
+        (project, twice, "overlays"),
+        (fine, still, "overlays"),
+        (fine, twice, "multiply"),
     ]
-    for shot, case in cases:
-        scene, inputs = Scene(project, edits[case]), inputs_of(project, shot, "detail", bit_depth)
+    edits = {each.path: make_edits(each, each.path.parent) for each in (project, fine)}
+    for each, shot, case in cases:
+        some_edits = edits[each.path][case]
+        scene, inputs = Scene(each, some_edits), inputs_of(each, shot, "detail", bit_depth)
         drawn = CudaRenderer(scene, torch.device(TRITON_DEVICE), bit_depth).render(shot, inputs)
         assert_agree(drawn, definition.render_shot(scene, shot, inputs, torch.device("cpu")))
+    scene, inputs = Scene(fine, []), inputs_of(fine, still, "synthesis", bit_depth)
+    drawn = CudaRenderer(scene, torch.device(TRITON_DEVICE), bit_depth).render(still, inputs)
+    assert_agree(drawn, definition.render_shot(scene, still, inputs, torch.device("cpu")))
 
 
 @pytest.mark.skipif(INTERPRETED or not find_spec("triton"), reason="runs the interpreter in a process of its own")

@@ -17,11 +17,16 @@ LIGHT_NODES = 97
 
 
 def make_truth_project(
-    folder: Path, clip: SyntheticClip, training_size: Size | None = None, source: Path | None = None
+    folder: Path,
+    clip: SyntheticClip,
+    training_size: Size | None = None,
+    source: Path | None = None,
+    texels_per_pixel: int = 1,
 ) -> Project:
     """`folder`/clip.loom, learned perfectly from the clip's frames, which are written to `folder`/frames as PNG.
 
     training_size: size of the stored mattes (the clip's own by default). source: footage to use instead of the frames.
+    texels_per_pixel: how much finer canvases are than the clip's own; what is finer then is noise.
     """
     if source is None:
         source = folder / "frames"
@@ -31,7 +36,7 @@ def make_truth_project(
     found = media.probe(source)
     reference = SourceReference(source, found.fingerprint, found.size, 0, found.frames, found.fps, found.timestamps)
     size = training_size or clip.size
-    layers = [_bake(clip, layer, size) for layer in range(len(clip.names))]
+    layers = [_bake(clip, layer, size, texels_per_pixel) for layer in range(len(clip.names))]
     weights = {"texture.table": np.arange(6, dtype=np.float32).reshape(3, 2)}
     return Project.create(
         folder / "clip.loom", reference, size, layers, weights, {"quality": "draft"}, {"seed": 0}, {"psnr": 40.0}
@@ -50,9 +55,12 @@ def st_to_uv(st: np.ndarray, canvas: Size) -> np.ndarray:
     return np.stack([width * st[..., 0], height * (1 - st[..., 1])], -1)
 
 
-def _bake(clip: SyntheticClip, layer: int, size: Size) -> BakedLayer:
+def _bake(clip: SyntheticClip, layer: int, size: Size, texels_per_pixel: int) -> BakedLayer:
     background = layer == len(clip.names) - 1
-    texture = clip.textures[layer]
+    texture = clip.textures[layer].repeat(texels_per_pixel, 0).repeat(texels_per_pixel, 1)
+    if texels_per_pixel > 1:
+        noise = np.random.default_rng(layer).normal(0, 0.1, texture.shape)
+        texture = np.clip(texture + noise, 0, 1).astype(np.float32)
     frames = range(len(clip.frames))
     affine, offset = zip(*(_bake_uv(clip, layer, frame) for frame in frames), strict=True)
     alpha = None if background else np.stack([_own_alpha(clip, layer, frame, size) for frame in frames])
@@ -61,8 +69,8 @@ def _bake(clip: SyntheticClip, layer: int, size: Size) -> BakedLayer:
         kind="background" if background else "object",
         texture=np.dstack([texture, np.ones(texture.shape[:2], np.float32)]),
         alpha=alpha,
-        uv_affine=np.stack(affine),
-        uv_offset=np.stack(offset).astype(np.float32),
+        uv_affine=texels_per_pixel * np.stack(affine),
+        uv_offset=(texels_per_pixel * np.stack(offset)).astype(np.float32),
         lighting=np.stack([_bake_lighting(clip, layer, frame) for frame in frames]).astype(np.float16),
     )
 

@@ -29,6 +29,7 @@ from layerloom.rendering.sampling import (
     cell,
     ellipse,
     filtered,
+    filtered_share,
     is_inside,
     look_up,
     look_up_level,
@@ -48,10 +49,11 @@ TILE_COLUMNS, TILE_ROWS = 128, 16
 VIEW = np.dtype(
     [("simple", "?"), ("mapped", "?"), ("visible", "i4", TILE_COLUMNS)]
     + [(name, "f4", TILE_COLUMNS) for name in ("seen", "kept", "u", "v")]
-    + [("covered", "f4", (4, TILE_COLUMNS))]
+    + [("covered", "f4", (4, TILE_COLUMNS)), ("filtered", "f4", TILE_COLUMNS)]
 )
 """An instance in a row of a tile: its shares, where it is to be looked at, and, once it is `mapped`, where that lies on
-the canvas and what a pixel covers there. `simple`, for the whole tile: so little that one probe is enough."""
+the canvas, what a pixel covers there and the share of the filtered texture. `simple`, for the whole tile: so little
+that one probe is enough."""
 PART = np.dtype([("reaches", "?"), ("change", "f4", (6, TILE_COLUMNS))])
 """Of a stage and an instance: whether its change reaches the tile; colour, and opacity of each colour."""
 STAGE = np.dtype([("paint", "f4", (6, TILE_COLUMNS)), ("total", "f4", (6, TILE_COLUMNS))])
@@ -59,7 +61,8 @@ STAGE = np.dtype([("paint", "f4", (6, TILE_COLUMNS)), ("total", "f4", (6, TILE_C
 SUMS = np.dtype(
     [(name, "i4", TILE_COLUMNS) for name in ("needed", "acts", "level")]
     + [(name, "f4", TILE_COLUMNS) for name in ("own", "left_seen", "left_kept", "replaced", "residual", "value")]
-    + [(name, "f4", (4, TILE_COLUMNS)) for name in ("content", "light", "other", "along", "explained", "picture")]
+    + [(name, "f4", (4, TILE_COLUMNS)) for name in ("content", "lacking", "light", "other")]
+    + [(name, "f4", (4, TILE_COLUMNS)) for name in ("along", "explained", "picture")]
 )
 """What one pass leaves for the next one, and the sums over all instances."""
 
@@ -197,7 +200,10 @@ def draw_row(
         if find_acting(view, sums):
             first, second = maps[instance.first], maps[instance.second]
             find_uv(instance, first, second, row, left, view)
-            find_content(instance, first, second, textures[instance.texture], view, sums)
+            changes = False
+            for stage in range(stages):
+                changes |= rows.parts[stage, i].reaches
+            find_content(instance, first, second, textures[instance.texture], changes, view, sums)
             explain(instance, view, sums)
             if instance.backdrop:
                 for column in range(len(output)):
@@ -207,6 +213,8 @@ def draw_row(
             show(view, sums)
             for stage in range(stages):
                 if rows.parts[stage, i].reaches:
+                    if not view.simple:
+                        restore(rows.parts[stage, i].change, sums)
                     add_change(rows.parts[stage, i].change, view, sums, rows.stages[stage].total)
     finish(detail, rows.stages, sums, output)
 
@@ -301,6 +309,7 @@ def find_uv(instance: Record, first: Record, second: Record, row: int, left: int
         view.u[column], view.v[column] = u, v
         for k in range(4):
             view.covered[k, column] = shape[k]
+        view.filtered[column] = filtered_share(xx, xy, yx, yy) if instance.moves else ZERO
 
 
 @njit(**FAST)
@@ -385,6 +394,26 @@ def look_up_image(image: Record, view: Record, needed: Array, values: Array) -> 
 
 
 @njit(**FAST)
+def look_up_texture(image: Record, view: Record, needed: Array, changes: bool, values: Array, lacking: Array) -> None:
+    """As `look_up_image`, a texture as it was solved; filtered only as far as the shot covers more of the source."""
+    lacking[:] = ZERO
+    for column in range(TILE_COLUMNS):
+        a = b = c = d = ZERO
+        if needed[column]:
+            u, v, share = view.u[column], view.v[column], view.filtered[column]
+            a, b, c, d = look_up_level(image, 0, u - image.left, v - image.top)
+            if changes or share > ZERO:
+                covered = view.covered
+                shape = covered[0, column], covered[1, column], covered[2, column], covered[3, column]
+                red, green, blue, _ = filtered(image, u, v, shape)
+                red, green, blue = red - a, green - b, blue - c
+                a, b, c = a + share * red, b + share * green, c + share * blue
+                rest = ONE - share
+                lacking[0, column], lacking[1, column], lacking[2, column] = rest * red, rest * green, rest * blue
+        values[0, column], values[1, column], values[2, column], values[3, column] = a, b, c, d
+
+
+@njit(**FAST)
 def look_up_light(maps: Record, view: Record, needed: Array, values: Array) -> None:
     """A frame's light where it is needed; zero elsewhere."""
     for column in range(TILE_COLUMNS):
@@ -396,10 +425,16 @@ def look_up_light(maps: Record, view: Record, needed: Array, values: Array) -> N
 
 
 @njit(**FAST)
-def find_content(instance: Record, first: Record, second: Record, texture: Record, view: Record, sums: Record) -> None:
-    """Texture and light where they are needed; `content` is the one in the other."""
+def find_content(
+    instance: Record, first: Record, second: Record, texture: Record, changes: bool, view: Record, sums: Record
+) -> None:
+    """Texture and light where they are needed; `content` is the one in the other. If something `changes` it, also what
+    the texture lacks of the filtered one."""
     light, content = sums.light, sums.content
-    look_up_image(texture, view, sums.needed, content)
+    if view.simple:
+        look_up_image(texture, view, sums.needed, content)
+    else:
+        look_up_texture(texture, view, sums.needed, changes, content, sums.lacking)
     look_up_light(first, view, sums.needed, light)
     if instance.share > ZERO:
         look_up_light(second, view, sums.needed, sums.other)
@@ -454,6 +489,14 @@ def show(view: Record, sums: Record) -> None:
     for k in range(3):
         for column in range(TILE_COLUMNS):
             sums.picture[k, column] += view.kept[column] * sums.content[k, column] + sums.along[k, column]
+
+
+@njit(**FAST)
+def restore(change: Array, sums: Record) -> None:
+    """Have a change start from the texture as it is shown, instead of the filtered one."""
+    for k in range(3):
+        for column in range(TILE_COLUMNS):
+            change[k, column] += change[3 + k, column] * sums.lacking[k, column]
 
 
 @njit(**FAST)

@@ -5,15 +5,17 @@ An instance of a layer at time t shows an output pixel p what lies at q = to_sou
     uv(q, t)          affine map of the frame + bilinear offset grid; between two frames linear at fixed q
     own alpha         the stored plane at q; between two frames blended from where the same texel lies in each
     R(uv, t)          lighting grid, bilinear; between two frames linear at fixed uv
-    T(uv), c, a       texture, change and opacity of an edit, filtered to what the pixel covers of the canvas
+    c, a              change and opacity of an edit, filtered to what the pixel covers of the canvas
+    T(uv)             texture, bilinear, as it was solved; filtered where the pixel covers more than one of the source's
 
 Instances are composited front to back: `seen` with all of them, `kept` without the hidden ones. With the source's
 picture, e = picture − Σ seen R T is what the layers cannot explain; without it e is 0. The frame starts as
 
     (1 − Σ_replaced seen) e + Σ kept R T
 
-with a new background's picture in place of the last layer, and each stage adds Σ kept (R c − a e) and then lays its
-painting over. What a stage changed belongs to e for the next one.
+with a new background's picture in place of the last layer, and each stage adds Σ kept (R c' − a e) and then lays its
+painting over. What a stage changed belongs to e for the next one. An edit starts from the filtered texture: with d,
+what T lacks of that, c' = c + a d, so that nothing of T shows through an opaque one.
 
 Other shots carry e along with the layers. With e(q) of the picture at an instance's time, and m(q) the share that the
 layer has there, the instance adds min(kept, m) e: so what one layer hides or leaves behind takes its part of e along,
@@ -22,7 +24,8 @@ in each. Beyond the picture e fades out.
 
 Filtering: J, the map's derivative at the pixel, stretches it to an ellipse of texels. Up to eight probes are spread
 along the long axis so that each covers at most about 1.75 texels or the short axis; where a probe covers more, it is
-taken from smaller copies of the canvas, blended between two of them.
+taken from smaller copies of the canvas, blended between two of them. The same ellipse of the homography's derivative
+says how many of the source's pixels a pixel covers.
 """
 
 from collections.abc import Sequence
@@ -39,6 +42,7 @@ from layerloom.project import Project
 from layerloom.rendering.scene import (
     BILINEAR_TEXELS_PER_PIXEL,
     DETAIL_MARGIN,
+    FILTERED_PER_PIXEL,
     FINEST_TEXELS_PER_PIXEL,
     HALVINGS_PER_TEXEL,
     MOST_PROBES,
@@ -84,8 +88,9 @@ def render_shot(scene: Scene, shot: Shot, inputs: Inputs, device: torch.device) 
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """An instance as a shot shows it. `content`: light times texture. `details`: by the frames on both sides of its
-    time, how much each counts, and what is to be carried along from its picture.
+    """An instance as a shot shows it. `content`: light times texture. `lacking`: what the texture lacks of the filtered
+    one. `details`: by the frames on both sides of its time, how much each counts, and what is to be carried along from
+    its picture.
     """
 
     own: Plane
@@ -93,6 +98,7 @@ class _View:
     jacobian: Jacobian
     light: Colours
     content: Colours
+    lacking: Colours
     details: tuple[tuple[float, Float[Tensor, "h w 4"]], ...]
 
 
@@ -102,17 +108,26 @@ def _view(scene: Scene, shot: Shot, index: int, inputs: Inputs, device: torch.de
     first, second, share = neighbours(instance.time)
     ends = (_uv(project, instance.layer, frame, xy) for frame in (first, second))
     uv, stretch = (torch.lerp(one, other, share) for one, other in zip(*ends, strict=True))
-    jacobian = stretch @ _derivative(instance.to_source, _positions(shot, np.eye(3), device)).float()
+    of_source = _derivative(instance.to_source, _positions(shot, np.eye(3), device)).float()
+    jacobian = stretch @ of_source
     light = torch.lerp(_light(project, instance.layer, first, uv), _light(project, instance.layer, second, uv), share)
     places = _places(project, instance, xy, uv)
     own = _own_alpha(project, instance.layer, inputs, places)
-    content = light * filtered(scene.textures[instance.layer], uv, jacobian)[..., :3]
+    texture, lacking = _texture(scene.textures[instance.layer], uv, jacobian, of_source)
     details = tuple(
         (weight, _look_up(_tensor(inputs.details[instance.layer, frame], device), place + DETAIL_MARGIN))
         for frame, weight, place in places
         if inputs.details
     )
-    return _View(own, uv, jacobian, light, content, details)
+    return _View(own, uv, jacobian, light, light * texture, lacking, details)
+
+
+def _texture(image: Pyramid, uv: Positions, jacobian: Jacobian, of_source: Jacobian) -> tuple[Colours, Colours]:
+    """A texture as an output pixel shows it, and what it lacks of the filtered one."""
+    solved = _look_up(_tensor(image.levels[0], uv.device), uv + 1)[..., :3]
+    difference = filtered(image, uv, jacobian)[..., :3] - solved
+    share = ((_axes(of_source)[0] - 1) * FILTERED_PER_PIXEL).clamp(0, 1)[..., None]
+    return solved + share * difference, (1 - share) * difference
 
 
 def _positions(shot: Shot, matrix: Homography, device: torch.device) -> Positions:
@@ -223,7 +238,7 @@ def _taken(
 def _patch_change(
     stage: Stage, views: Sequence[_View], kept: Sequence[Plane], unexplained: Sequence[Colours]
 ) -> Colours:
-    """Σ kept R c − a (each instance's part of e)."""
+    """Σ kept R c' − a (each instance's part of e)."""
     total = torch.zeros_like(views[0].content)
     for change, view, share, residual in zip(stage.changes, views, kept, unexplained, strict=True):
         if change is not None:
@@ -231,7 +246,8 @@ def _patch_change(
             opacity = values[..., 3:]
             if change.opacities is not None:
                 opacity = filtered(change.opacities, view.uv, view.jacobian)[..., :3]
-            total = total + share[..., None] * view.light * values[..., :3] - opacity * residual
+            colour = values[..., :3] + opacity * view.lacking
+            total = total + share[..., None] * view.light * colour - opacity * residual
     return total
 
 
@@ -254,11 +270,7 @@ def filtered(image: Pyramid, uv: Positions, jacobian: Jacobian) -> Float[Tensor,
 
 def _ellipse(jacobian: Jacobian) -> tuple[Positions, Plane, Plane]:
     """The long axis of what a pixel covers (texels), the number of probes along it, and how often to halve for them."""
-    product = jacobian @ jacobian.transpose(-1, -2)
-    mean = (product[..., 0, 0] + product[..., 1, 1]) / 2
-    difference, mixed = (product[..., 0, 0] - product[..., 1, 1]) / 2, product[..., 0, 1]
-    root = torch.hypot(difference, mixed)
-    long, short = (mean + root).sqrt(), (mean - root).clamp(min=0).sqrt()
+    long, short, difference, mixed, root = _axes(jacobian)
     probes = (long / short.clamp(min=FINEST_TEXELS_PER_PIXEL) + 0.5).floor().clamp(1, MOST_PROBES)
     axis = torch.where(
         (difference >= 0)[..., None],
@@ -269,6 +281,15 @@ def _ellipse(jacobian: Jacobian) -> tuple[Positions, Plane, Plane]:
     covered = torch.maximum(long / probes, short)
     reached = (covered - BILINEAR_TEXELS_PER_PIXEL) * HALVINGS_PER_TEXEL
     return axis, probes, (covered / FINEST_TEXELS_PER_PIXEL).clamp(min=1).log2().minimum(reached).clamp(min=0)
+
+
+def _axes(jacobian: Jacobian) -> tuple[Plane, Plane, Plane, Plane, Plane]:
+    """The ellipse's axes, long and short; of J Jᵀ half its diagonal's difference, the other entry, and their norm."""
+    product = jacobian @ jacobian.transpose(-1, -2)
+    mean = (product[..., 0, 0] + product[..., 1, 1]) / 2
+    difference, mixed = (product[..., 0, 0] - product[..., 1, 1]) / 2, product[..., 0, 1]
+    root = torch.hypot(difference, mixed)
+    return (mean + root).sqrt(), (mean - root).clamp(min=0).sqrt(), difference, mixed, root
 
 
 def _between_nodes(

@@ -16,6 +16,7 @@ from torch import Tensor
 from layerloom.rendering.scene import (
     BILINEAR_TEXELS_PER_PIXEL,
     DETAIL_MARGIN,
+    FILTERED_PER_PIXEL,
     FINEST_TEXELS_PER_PIXEL,
     HALVINGS_PER_TEXEL,
     MOST_PROBES,
@@ -26,6 +27,7 @@ TILE_COLUMNS = tl.constexpr(32)
 
 FINEST, MOST = tl.constexpr(FINEST_TEXELS_PER_PIXEL), tl.constexpr(float(MOST_PROBES))
 BILINEAR, HALVINGS = tl.constexpr(BILINEAR_TEXELS_PER_PIXEL), tl.constexpr(HALVINGS_PER_TEXEL)
+FILTERED = tl.constexpr(FILTERED_PER_PIXEL)
 DETAIL_OFFSET = tl.constexpr(DETAIL_MARGIN - 0.5)
 
 # Of an instance. FIRST, SECOND: addresses of its maps before and after its time; TEXTURE, CHANGE, OPACITIES: of images.
@@ -225,6 +227,15 @@ def ellipse(ux, uy, vx, vy):
 
 
 @triton.jit
+def filtered_share(xx, xy, yx, yy):
+    """Of the filtered texture, from the derivatives of pixels' places in the source."""
+    upper, lower, mixed = xx * xx + xy * xy, yx * yx + yy * yy, xx * yx + xy * yy
+    difference = (upper - lower) * 0.5
+    long = tl.sqrt((upper + lower) * 0.5 + tl.sqrt(difference * difference + mixed * mixed))
+    return tl.minimum(tl.maximum((long - 1.0) * FILTERED, 0.0), 1.0)
+
+
+@triton.jit
 def look_up_level(image, level, x, y, mask, IS_HALF: tl.constexpr):
     """The same in a copy of an image, which has a ring around it; x, y: texels of the largest one."""
     grid = image + (level + 1) * IMAGE_ENTRIES
@@ -239,22 +250,42 @@ def filtered(image, u, v, axis_x, axis_y, probes, level, mask, IS_HALF: tl.const
     if tl.max(tl.where(mask, tl.maximum(probes - 1.0, level), 0.0)) == 0.0:
         r, g, b, a = look_up_level(image, 0, x, y, mask, IS_HALF)
     else:
-        last = whole(image, LEVELS) - 1
-        level = tl.minimum(level, last.to(tl.float32))
-        finer = level.to(tl.int32)
-        coarser = tl.minimum(finer + 1, last)
-        share = level - finer.to(tl.float32)
-        r, g, b, a = u * 0.0, u * 0.0, u * 0.0, u * 0.0
-        for probe in range(tl.max(tl.where(mask, probes, 0.0)).to(tl.int32)):
-            counts = mask & (probe < probes)
-            along = (probe + 0.5) / probes - 0.5
-            px, py = x + along * axis_x, y + along * axis_y
-            fine = look_up_level(image, finer, px, py, counts, IS_HALF)
-            coarse = look_up_level(image, coarser, px, py, counts & (share > 0), IS_HALF)
-            red, green, blue, fourth = mix_entries(fine, coarse, share)
-            r, g, b, a = r + red, g + green, b + blue, a + fourth
-        r, g, b, a = r / probes, g / probes, b / probes, a / probes
+        r, g, b, a = look_up_probes(image, x, y, axis_x, axis_y, probes, level, mask, IS_HALF)
     return r, g, b, a
+
+
+@triton.jit
+def look_up_probes(image, x, y, axis_x, axis_y, probes, level, mask, IS_HALF: tl.constexpr):
+    """The mean of probes along the long axis, each in two copies of an image."""
+    last = whole(image, LEVELS) - 1
+    level = tl.minimum(level, last.to(tl.float32))
+    finer = level.to(tl.int32)
+    coarser = tl.minimum(finer + 1, last)
+    share = level - finer.to(tl.float32)
+    r, g, b, a = x * 0.0, x * 0.0, x * 0.0, x * 0.0
+    for probe in range(tl.max(tl.where(mask, probes, 0.0)).to(tl.int32)):
+        counts = mask & (probe < probes)
+        along = (probe + 0.5) / probes - 0.5
+        px, py = x + along * axis_x, y + along * axis_y
+        fine = look_up_level(image, finer, px, py, counts, IS_HALF)
+        coarse = look_up_level(image, coarser, px, py, counts & (share > 0), IS_HALF)
+        red, green, blue, fourth = mix_entries(fine, coarse, share)
+        r, g, b, a = r + red, g + green, b + blue, a + fourth
+    return r / probes, g / probes, b / probes, a / probes
+
+
+@triton.jit
+def look_up_texture(image, u, v, axis_x, axis_y, probes, level, share, changes, mask, IS_HALF: tl.constexpr):
+    """A texture as it was solved, filtered by a share; if something `changes` it, what it lacks of the filtered one."""
+    r, g, b, _ = look_up_level(image, 0, u, v, mask, IS_HALF)
+    red, green, blue = u * 0.0, u * 0.0, u * 0.0
+    if (changes | (tl.max(tl.where(mask, share, 0.0)) > 0)) & (
+        tl.max(tl.where(mask, tl.maximum(probes - 1.0, level), 0.0)) > 0.0
+    ):
+        red, green, blue, _ = look_up_probes(image, u, v, axis_x, axis_y, probes, level, mask, IS_HALF)
+        red, green, blue = red - r, green - g, blue - b
+    rest = 1.0 - share
+    return r + share * red, g + share * green, b + share * blue, rest * red, rest * green, rest * blue
 
 
 @triton.jit
@@ -345,9 +376,11 @@ def draw(
                     mix(light_g, next_g, share),
                     mix(light_b, next_b, share),
                 )
-            shown_r, shown_g, shown_b, _ = filtered(
-                table_at(instance, TEXTURE), u, v, axis_x, axis_y, probes, level, mask, IS_HALF
-            )
+            changes = address(instance, CHANGE) != 0
+            shown_r, shown_g, shown_b, lacking_r, lacking_g, lacking_b = look_up_texture(
+                table_at(instance, TEXTURE), u, v, axis_x, axis_y, probes, level,
+                filtered_share(xx, xy, yx, yy), changes, mask, IS_HALF,
+            )  # fmt: skip
             shown_r, shown_g, shown_b = shown_r * light_r, shown_g * light_g, shown_b * light_b
             explained_r, explained_g, explained_b = (
                 explained_r + seen * shown_r,
@@ -372,7 +405,7 @@ def draw(
                         mix(along_b, next_b, share),
                     )
                 r, g, b = r + along_r, g + along_g, b + along_b
-            if address(instance, CHANGE) != 0:
+            if changes:
                 change = table_at(instance, CHANGE)
                 change_r, change_g, change_b, taken_r = filtered(
                     change, u, v, axis_x, axis_y, probes, level, mask, IS_HALF
@@ -381,9 +414,9 @@ def draw(
                 if HAS_OPACITIES and address(instance, OPACITIES) != 0:
                     change = table_at(instance, OPACITIES)
                     taken_r, taken_g, taken_b, _ = filtered(change, u, v, axis_x, axis_y, probes, level, mask, IS_HALF)
-                r += kept * light_r * change_r - taken_r * along_r
-                g += kept * light_g * change_g - taken_g * along_g
-                b += kept * light_b * change_b - taken_b * along_b
+                r += kept * light_r * (change_r + taken_r * lacking_r) - taken_r * along_r
+                g += kept * light_g * (change_g + taken_g * lacking_g) - taken_g * along_g
+                b += kept * light_b * (change_b + taken_b * lacking_b) - taken_b * along_b
                 opacity_r, opacity_g, opacity_b = (
                     opacity_r + kept * taken_r,
                     opacity_g + kept * taken_g,

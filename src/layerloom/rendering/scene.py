@@ -21,11 +21,15 @@ from layerloom.staging import Shot
 FINEST_TEXELS_PER_PIXEL = 1.75
 """Of a copy of an image: a pixel that covers more looks at a copy that is halved once more, in part or whole, …"""
 BILINEAR_TEXELS_PER_PIXEL = 2.6
-"""… but the full image alone serves up to here. Textures were solved by bilinear look-up at two texels per pixel where
-the layer is seen largest, and more elsewhere; filtered, they would show less than they hold. Above, what it lacks is
-made up for until FINEST_TEXELS_PER_PIXEL of the first halved copy are reached. Below 2.625, so that one probe is
-enough."""
+"""… but the full image alone serves up to here: textures have two texels per pixel where the layer is seen largest.
+Above, what it lacks is made up for until FINEST_TEXELS_PER_PIXEL of the first halved copy are reached. Below 2.625, so
+that one probe is enough."""
 HALVINGS_PER_TEXEL = 1 / (2 * FINEST_TEXELS_PER_PIXEL - BILINEAR_TEXELS_PER_PIXEL)
+FILTERED_SOURCE_PIXELS = 1.5
+"""Textures were solved by bilinear look-up at the source's pixels, however many texels these cover, and show what they
+hold when they are looked up that way. A pixel of a shot that covers so many of the source's pixels looks at a filtered
+texture, one that covers more than a single one at something between."""
+FILTERED_PER_PIXEL = 1 / (FILTERED_SOURCE_PIXELS - 1)
 MOST_PROBES = 8
 DETAIL_MARGIN = 16
 """Pixels beyond a picture over which what the layers cannot explain of it fades out."""
