@@ -360,20 +360,19 @@ def test_layers_learned_small_are_edited_at_full_size(clip: SyntheticClip, tmp_p
     np.testing.assert_array_equal(edited[inner], clip.frames[inner])
 
 
-def test_a_layer_seen_small_does_not_alias(clip: SyntheticClip, tmp_path: Path) -> None:
-    """The finest checkerboard on a canvas seen at a quarter of its size is even grey, not a moiré."""
-    whole = make_truth_project(tmp_path / "a", clip)
-    for stored in whole.layers:
-        stored.uv_affine[:] *= 4
-        stored.canvas = (4 * stored.canvas[0], 4 * stored.canvas[1])
-        stored.__dict__["texture"] = np.ones((stored.canvas[1], stored.canvas[0], 4), np.float32)
-        scale = stored.__dict__["_offset_scale"] = 4 * stored._offset_scale
-        assert scale.shape == (FRAMES, 2, 2)
-        stored.texture[..., :3] = (np.indices(stored.texture.shape[:2]).sum(0) % 2)[..., None]
-    edited = media.to_float(run(whole, [], mode="synthesis"))
-    light = np.stack([whole.lighting(1, frame) for frame in range(FRAMES)])
+def test_an_edit_seen_small_does_not_alias(clip: SyntheticClip, tmp_path: Path) -> None:
+    """The finest checkerboard on a canvas of four texels a pixel is even grey, not a moiré."""
+    project = make_truth_project(tmp_path, clip, texels_per_pixel=4)
+    edits: list[Edit] = []
+    for layer in project.layers:
+        checkers = 255 * (np.indices(layer.canvas[::-1]).sum(0) % 2)[..., None].astype(np.uint8)
+        picture = np.concatenate([checkers.repeat(3, 2), np.full_like(checkers, 255)], 2)
+        edits.append(OverlayEdit(layer.name, save(tmp_path / f"{layer.name}.png", picture)))
+    light = np.stack([project.lighting(1, frame) for frame in range(FRAMES)])
     alone = clip.alpha[0] == 0
-    assert np.abs(edited - np.clip(0.5 * light, 0, 1))[alone].max() < 0.04
+    for mode in ("detail", "synthesis"):
+        edited = media.to_float(run(project, edits, mode=mode))
+        assert np.abs(edited - np.clip(0.5 * light, 0, 1))[alone].max() < 0.04
 
 
 def test_synthesis_works_without_the_source(clip: SyntheticClip, tmp_path: Path) -> None:
