@@ -21,9 +21,9 @@ prepare.evidence prepare.plate prepare.looks prepare.discover prepare.distant pr
 kernels.reference kernels.cpu kernels.hashgrid kernels.mlp kernels.tiles kernels.mapping kernels.objective
 kernels.consistency kernels.adam kernels.splat kernels.dispatch kernels
 model.encoding model.canvas model.layers model.storage model
-train.config train.sampling train.losses train.optimiser train.fused train.trainer
+train.config train.sampling train.losses train.schedule train.optimiser train.fused train.trainer
 train.warming train
-layer_files project bake pipeline
+layer_files project registration bake pipeline
 canvas_edits shot_edits edits staging cameras timing coverage shadows shots cast_shadows
 mattes trackers documents blending films placing patches
 rendering.scene rendering.definition rendering.packing rendering.addresses rendering.sampling rendering.tiles
@@ -35,7 +35,7 @@ demo console waking canvas_options shot_options cli
 READING_ORDER = ORDER_ON_THE_PAGE.split()
 """A module imports only modules that come before it."""
 
-LEARNING_HALF = ("prepare", "kernels", "model", "train", "bake", "pipeline", "neural_render")
+LEARNING_HALF = ("prepare", "kernels", "model", "train", "registration", "bake", "pipeline", "neural_render")
 EDITING_HALF = (
     *("compiling", "gaps", "layer_files", "project"),
     *(

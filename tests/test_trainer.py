@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,19 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
     for a, b in zip(first.field.parameters(), second.field.parameters(), strict=True):
         assert torch.equal(a, b)
     assert list(second.run())[-1].step == 8
+
+
+def test_a_run_that_is_taken_up_again_knows_what_was_gained(tmp_path: Path) -> None:
+    clip = clip_from_truth(small_synthetic())
+    settings = replace(tiny_settings(steps=40), patience_db=100.0)
+    first = Trainer(clip, settings, torch.device("cpu"))
+    for _ in range(3):
+        first.take_step()
+    first.save(tmp_path / "checkpoint.safetensors")
+    second = Trainer(clip, settings, torch.device("cpu"))
+    second.load(tmp_path / "checkpoint.safetensors")
+    assert second.schedule.psnr_db == first.schedule.psnr_db and len(second.schedule.psnr_db) == 3
+    assert list(second.run())[-1].step == 4 / settings.rates.decay_from
 
 
 def test_the_same_seed_gives_the_same_result() -> None:

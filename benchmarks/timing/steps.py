@@ -59,9 +59,7 @@ def step_times(trainer: Trainer, device: str, repeats: int) -> list[float]:
 
 def take_steps(trainer: Trainer, count: int) -> None:
     for _ in range(count):
-        trainer._set_rates()
-        trainer._take_step()
-        trainer.step += 1
+        trainer.take_step()
 
 
 def profile_step(device: str, size: Size, frames: int, tiles: int | None, objects: int) -> list[Figure]:
@@ -107,9 +105,9 @@ def reach_figures(
     begin = spent = time.perf_counter() - started
     curve: list[tuple[float, float]] = []
     group = max(5, settings.steps // 200)
-    while trainer.step < settings.steps and (spent < seconds or not curve):
+    while trainer.step < trainer.schedule.steps and (spent < seconds or not curve):
         started = time.perf_counter()
-        take_steps(trainer, min(group, settings.steps - trainer.step))
+        take_steps(trainer, min(group, trainer.schedule.steps - trainer.step))
         finish(device)
         spent += time.perf_counter() - started
         curve.append((spent, psnr(trainer)))

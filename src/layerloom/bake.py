@@ -7,6 +7,7 @@ is linear in the texels, and a few steps of a preconditioned gradient descent br
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,13 +21,17 @@ from layerloom.gaps import fill_in_time
 from layerloom.kernels.dispatch import splat
 from layerloom.model.layers import LayeredField, composite_alpha
 from layerloom.project import BakedLayer
+from layerloom.registration import layer_shifts
 
 UV_TOLERANCE_TEXELS = 0.05
-UV_NODE_SPACINGS_PIXELS = (16, 8, 4, 2, 1)
+UV_NODE_SPACINGS_PIXELS = (4, 2, 1)
+"""Coarser ones would hold what was learned of a smooth mapping, but not how frames are placed on the texture."""
 DENSE_GRID_PIXELS = 2**20
 """Larger frames get no uv grid of a node per pixel: two pixels apart, it takes a hundred megabytes as it is."""
 PROBES = 2000
-SOLVE_ROUNDS = 3
+SOLVE_ROUNDS = 4
+PLACED_IN_ROUNDS = (1, 2)
+"""Then frames are first placed on the texture as the round before left it. It is solved once more after that."""
 MOST_TEXELS_PER_PIXEL = 2.0
 FINE_CANVAS_PIXELS = 1920
 """Footage smaller than this is given more texels per pixel: looked up between them, a texture of one texel per pixel
@@ -70,6 +75,14 @@ class _Maps:
     def light(self, frame: int, uv: Float[Tensor, "h w 2"]) -> Float[Tensor, "3 h w"]:
         return _between_nodes(self.lighting[frame][None], uv[None], self.canvas)[0]
 
+    def shift(self, frame: int, shift: Float[Tensor, "h w 2"], size: Size) -> None:
+        """Let each pixel look where the one at its position less `shift` has looked."""
+        rows, columns = self.offset.shape[1:3]
+        nodes = _nodes(size, columns, rows, shift.device).view(1, rows, columns, 2)
+        at_nodes = _at_pixels(shift.permute(2, 0, 1)[None], nodes, size)[0].permute(1, 2, 0)
+        offset = _between_nodes(self.offset[frame][None], nodes - at_nodes, size)[0].permute(1, 2, 0)
+        self.offset[frame] = offset - at_nodes @ self.affine[frame, :, :2].T
+
     def evenness(self, frame: int, uv: Float[Tensor, "h w 2"]) -> Float[Tensor, "h w"]:
         """Texels that a pixel covers over those that the frame's affine part gives it, at most 1.
 
@@ -84,8 +97,7 @@ class _Maps:
 
     def look_up(self, uv: Float[Tensor, "h w 2"]) -> Float[Tensor, "3 h w"]:
         """The texture, bilinear between texel centres."""
-        grid = 2 * rescale_positions(uv, self.canvas, (1, 1)) - 1
-        return functional.grid_sample(self.texture[None], grid[None], align_corners=False, padding_mode="border")[0]
+        return _at_pixels(self.texture[None], uv[None], self.canvas)[0]
 
 
 @torch.no_grad()
@@ -102,7 +114,7 @@ def bake(
     """
     own_alpha = _bake_alpha(field, device)
     maps = [_bake_maps(field, index, clip.source.size, own_alpha) for index in range(len(field.layers))]
-    psnr = _solve_textures(maps, own_alpha, source_frames, clip.source.size, progress)
+    psnr = _solve_textures(maps, partial(_explain, maps, own_alpha, source_frames, clip), len(clip.frames), progress)
     _normalise_lighting(maps, own_alpha, clip.source.size)
     layers = tuple(
         _finish(layer_maps, name, own_alpha[index] if index < len(own_alpha) else None)
@@ -199,6 +211,14 @@ def _nodes(extent: Size, columns: int, rows: int, device: torch.device) -> Float
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).view(-1, 2)
 
 
+def _at_pixels(
+    image: Float[Tensor, "n c _ _"], positions: Float[Tensor, "n h w 2"], size: Size
+) -> Float[Tensor, "n c h w"]:
+    """An image of `size`, bilinear between pixel centres; beyond it its border continues."""
+    grid = 2 * rescale_positions(positions, size, (1, 1)) - 1
+    return functional.grid_sample(image, grid, align_corners=False, padding_mode="border")
+
+
 def _between_nodes(
     values: Float[Tensor, "n rows columns c"], positions: Float[Tensor, "n h w 2"], extent: Size
 ) -> Float[Tensor, "n c h w"]:
@@ -209,21 +229,21 @@ def _between_nodes(
 
 def _solve_textures(
     maps: list[_Maps],
-    own_alpha: OwnAlpha,
-    source_frames: SourceFrames,
-    size: Size,
+    explain: "Callable[[bool], Iterator[_Explained]]",
+    frames: int,
     progress: Callable[[float], None],
 ) -> list[float]:
     """Least squares in the texels: T ← T + splat(α R w e) / (splat(α² R² w) + prior), e the residual of the frame.
 
     Bilinear splatting is the adjoint of the look-up, and the divisor the diagonal of the normal matrix (Jacobi's
     preconditioner), so each round lowers the residual. w = 1 / (1 + (e / outlier level)²)² is the Geman–McClure
-    weight. Returns each frame's PSNR in dB after the last round.
+    weight. `explain` goes through the frames once, and places them on the texture first if told so. Returns each
+    frame's PSNR in dB after the last round.
     """
     for done in range(SOLVE_ROUNDS):
-        sums = [torch.zeros(layer.texture[0].numel(), 5, device=own_alpha.device) for layer in maps]
-        for t, frame in enumerate(_explain(maps, own_alpha, source_frames, size)):
-            progress((done + t / own_alpha.shape[1]) / (SOLVE_ROUNDS + 1))
+        sums = [torch.zeros(layer.texture[0].numel(), 5, device=layer.texture.device) for layer in maps]
+        for t, frame in enumerate(explain(done in PLACED_IN_ROUNDS)):
+            progress((done + t / frames) / (SOLVE_ROUNDS + 1))
             trust = 1 / (1 + (frame.error.abs().amax(0) / OUTLIER_LEVEL).square()).square()
             if done == 0:
                 # What a texel shows most of the time must be found before anything can be called an outlier of it.
@@ -239,7 +259,7 @@ def _solve_textures(
             step = total[:, :3] / (total[:, 3:4] + PRIOR_WEIGHT / layer.texels_per_pixel**2)
             layer.texture = (layer.texture + step.T.view_as(layer.texture)).clamp(0, 1)
             layer.seen = layer.texels_per_pixel**2 * total[:, 4].view_as(layer.seen)
-    squared = torch.stack([f.error.square().mean() for f in _explain(maps, own_alpha, source_frames, size)])
+    squared = torch.stack([frame.error.square().mean() for frame in explain(False)])
     return (-10 * squared.clamp(min=1e-10).log10()).tolist()
 
 
@@ -253,17 +273,39 @@ class _Explained:
     error: Float[Tensor, "3 h w"]
 
 
-def _explain(maps: list[_Maps], own_alpha: OwnAlpha, source_frames: SourceFrames, size: Size) -> Iterator[_Explained]:
-    xy = torch.from_numpy(pixel_centres(size)).to(own_alpha.device)
+def _explain(
+    maps: list[_Maps], own_alpha: OwnAlpha, source_frames: SourceFrames, clip: Clip, place: bool
+) -> Iterator[_Explained]:
+    """Frame by frame. With `place`, each frame is placed on the textures first (see `registration`)."""
+    size, device = clip.source.size, own_alpha.device
+    xy = torch.from_numpy(pixel_centres(size)).to(device)
     for t, image in enumerate(source_frames()):
-        colour = torch.from_numpy(image).to(own_alpha.device).permute(2, 0, 1).float() / np.iinfo(image.dtype).max
+        colour = torch.from_numpy(image).to(device).permute(2, 0, 1).float() / np.iinfo(image.dtype).max
         alpha = _frame_alphas(own_alpha[:, t], size)
-        uv = [layer.uv(t, xy, size) for layer in maps]
-        light = [layer.light(t, position) for layer, position in zip(maps, uv, strict=True)]
-        shown = [layer.look_up(position) for layer, position in zip(maps, uv, strict=True)]
-        for layer_alpha, layer_light, layer_colour in zip(alpha, light, shown, strict=True):
-            colour = colour - layer_alpha * layer_light * layer_colour
-        yield _Explained(uv, alpha, light, colour)
+        explained = _explain_frame(maps, t, xy, alpha, colour)
+        if place:
+            shifts = layer_shifts(colour, colour - explained.error, alpha, clip.size)
+            for layer, shift in zip(maps, shifts, strict=True):
+                layer.shift(t, shift, size)
+            explained = _explain_frame(maps, t, xy, alpha, colour)
+        yield explained
+
+
+def _explain_frame(
+    maps: list[_Maps],
+    t: int,
+    xy: Float[Tensor, "h w 2"],
+    alpha: Float[Tensor, "layers h w"],
+    colour: Float[Tensor, "3 h w"],
+) -> _Explained:
+    size = xy.shape[1], xy.shape[0]
+    uv = [layer.uv(t, xy, size) for layer in maps]
+    light = [layer.light(t, position) for layer, position in zip(maps, uv, strict=True)]
+    shown = [layer.look_up(position) for layer, position in zip(maps, uv, strict=True)]
+    error = colour
+    for layer_alpha, layer_light, layer_colour in zip(alpha, light, shown, strict=True):
+        error = error - layer_alpha * layer_light * layer_colour
+    return _Explained(uv, alpha, light, error)
 
 
 def _frame_alphas(own: UInt8[Tensor, "objects h w"], size: Size) -> Float[Tensor, "layers H W"]:

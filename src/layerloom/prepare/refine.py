@@ -25,19 +25,20 @@ FlowImage = Float[Tensor, "n 2 height width"]
 
 def refine_flow(first: Grey, second: Grey, flow: FlowImage) -> Float32[Tensor, "n 2 height width"]:
     """Flow from `first` to `second` (grey in [0, 1]), in pixels; correct to about a pixel when it comes in."""
-    first = first - _mean(first)
+    first = first - neighbourhood_mean(first)
     slope_x, slope_y = _slopes(first)
-    xx, xy, yy = (_mean(part) for part in (slope_x * slope_x, slope_x * slope_y, slope_y * slope_y))
+    xx, xy, yy = (neighbourhood_mean(part) for part in (slope_x * slope_x, slope_x * slope_y, slope_y * slope_y))
     xx, yy = xx + NOISE**2, yy + NOISE**2
     determinant = xx * yy - xy * xy
     flow = flow.float()
     for _ in range(ROUNDS):
         there = look_along(second, flow)
-        there = there - _mean(there)
+        there = there - neighbourhood_mean(there)
         # The contrast that makes them most alike.
-        gain = ((_mean(there * first) + NOISE**2) / (_mean(there * there) + NOISE**2)).clamp(0.5, 2)
+        together, alone = neighbourhood_mean(there * first), neighbourhood_mean(there * there)
+        gain = ((together + NOISE**2) / (alone + NOISE**2)).clamp(0.5, 2)
         error = gain * there - first
-        along_x, along_y = _mean(slope_x * error), _mean(slope_y * error)
+        along_x, along_y = neighbourhood_mean(slope_x * error), neighbourhood_mean(slope_y * error)
         step = torch.cat([xy * along_y - yy * along_x, xy * along_x - xx * along_y], 1) / determinant
         flow = flow + step.clamp(-LARGEST_STEP_PIXELS, LARGEST_STEP_PIXELS)
     return flow
@@ -63,7 +64,7 @@ def _slopes(image: Grey) -> tuple[Grey, Grey]:
     return (wide[..., 2:] - wide[..., :-2]) / 2, (tall[..., 2:, :] - tall[..., :-2, :]) / 2
 
 
-def _mean(image: Grey) -> Grey:
+def neighbourhood_mean(image: Image) -> Image:
     """Over the neighbourhood: two boxes, one after the other, which fall off much like a Gaussian."""
     for _ in range(2):
         image = F.avg_pool2d(image, (1, BOX_PIXELS), 1, (0, BOX_PIXELS // 2), count_include_pad=False)

@@ -24,6 +24,7 @@ from layerloom.train.config import TILE, TrainSettings
 from layerloom.train.losses import TERMS, Evaluation, Term, structure
 from layerloom.train.optimiser import FlatAdam, PlainAdam
 from layerloom.train.sampling import Batch, Sampler, alpha_start, every_second_pixel
+from layerloom.train.schedule import Schedule
 
 if TYPE_CHECKING:
     from layerloom.train.fused import FusedStep
@@ -32,6 +33,7 @@ FAR_PIXELS = 100.0
 PATCH_TILES = 64
 """How many tiles of a batch lend one 3×3 patch to the residual consistency term."""
 REPORT_SECONDS = 0.5
+COLOUR = [term.name for term in TERMS].index("colour")
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,13 @@ class Trainer:
         )
         self.zone = torch.from_numpy(plan_zone(clip.masks.coverage, self.canvases[-1])).to(device)
         self.step = 0
+        rates = settings.rates
+        self.schedule = Schedule(settings.steps, rates.decay_from, rates.final_share, settings.patience_db)
         self.history: list[Progress] = []
         self._graphs: dict[tuple[str, ...], torch.cuda.CUDAGraph] = {}
         self._recent = torch.zeros(len(TERMS), device=device)
+        # Of the steps since the schedule was last told: the colour term's sum, and how many there were.
+        self._since_told = torch.zeros(2, device=device)
         # Constants live on the device: a recorded CUDA graph may not copy from the host.
         self._far_steps = torch.tensor([[0.0, 0.0], [FAR_PIXELS, 0.0], [0.0, FAR_PIXELS]], device=device)
         self._border = torch.tensor(clip.size, device=device) + TILE
@@ -71,14 +77,23 @@ class Trainer:
     def run(self) -> Iterator[Progress]:
         """Train to the end. The caller may stop iterating at any point and call `save`."""
         started = reported = time.perf_counter()
-        while self.step < self.settings.steps:
-            self._set_rates()
-            self._take_step()
-            self.step += 1
+        while self.step < self.schedule.steps:
+            self.take_step()
             now = time.perf_counter()
-            if now - reported > REPORT_SECONDS or self.step == self.settings.steps:
+            if now - reported > REPORT_SECONDS or self.step == self.schedule.steps:
                 reported = now
                 yield self._report(time.perf_counter() - started)
+
+    def take_step(self) -> None:
+        """The next one, at its rates."""
+        self.optimiser.scale_rates(self.schedule.share_of_rates(self.step))
+        self._compute_or_replay()
+        self.step += 1
+        if self.schedule.is_watching(self.step):
+            # The only time that the host waits for the device.
+            colour, steps = self._since_told.tolist()
+            self.schedule.note(_colour_psnr(colour / steps))
+            self._since_told.zero_()
 
     def take_unrecorded_steps(self) -> None:
         """One step of each kind that a training has, as they come: it loads their kernels."""
@@ -98,7 +113,8 @@ class Trainer:
         temporary = path.with_suffix(".tmp")
         contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         history = json.dumps([asdict(progress) for progress in self.history])
-        save_file(contiguous, temporary, {"step": str(self.step), "history": history})
+        gains = json.dumps({"psnr_db": self.schedule.psnr_db, "since_told": self._since_told.tolist()})
+        save_file(contiguous, temporary, {"step": str(self.step), "history": history, "gains": gains})
         temporary.replace(path)
 
     def load(self, path: Path) -> None:
@@ -110,18 +126,16 @@ class Trainer:
         self.optimiser.load({n.removeprefix("adam."): v for n, v in tensors.items() if n.startswith("adam.")})
         self.step = int(metadata["step"])
         self.history = [Progress(**entry) for entry in json.loads(metadata["history"])]
+        gains = json.loads(metadata["gains"])
+        for psnr_db in gains["psnr_db"]:
+            self.schedule.note(psnr_db)
+        self._since_told.copy_(torch.tensor(gains["since_told"]))
         torch.manual_seed(self.settings.seed + self.step)
-
-    def _set_rates(self) -> None:
-        rates = self.settings.rates
-        done = self.step / self.settings.steps
-        decay = max(0.0, done - rates.decay_from) / (1 - rates.decay_from)
-        self.optimiser.scale_rates(rates.final_share**decay)
 
     def _active_terms(self) -> tuple[Term, ...]:
         return tuple(term for term in TERMS if self.step <= term.active_until * self.settings.steps)
 
-    def _take_step(self) -> None:
+    def _compute_or_replay(self) -> None:
         """One optimiser step; on CUDA recorded once per set of active terms and replayed."""
         terms = self._active_terms()
         if self.device.type != "cuda":
@@ -173,6 +187,8 @@ class Trainer:
             values = self._gradients(terms, choice)
         self.optimiser.step()
         self._recent.lerp_(values, 0.05)
+        self._since_told[0] += values[COLOUR]
+        self._since_told[1] += 1
 
     def _gradients(self, terms: tuple[Term, ...], choice: Float[Tensor, "tiles choices"]) -> Float[Tensor, " terms"]:
         """Set the gradients of the weighted sum of `terms`; return each one's value: the definition of a step."""
@@ -240,10 +256,14 @@ class Trainer:
     def _report(self, seconds: float) -> Progress:
         settled = 1 - 0.95 ** max(self.step, 1)
         values = dict(zip((term.name for term in TERMS), (self._recent / settled).tolist(), strict=True))
-        psnr = -10 * math.log10(max(values["colour"] / 3, 1e-10))
-        progress = Progress(self.step, self.settings.steps, seconds, psnr, values)
+        progress = Progress(self.step, self.schedule.steps, seconds, _colour_psnr(values["colour"]), values)
         self.history.append(progress)
         return progress
+
+
+def _colour_psnr(colour: float) -> float:
+    """In dB, of the colour term, which is a sum over three channels."""
+    return -10 * math.log10(max(colour / 3, 1e-10))
 
 
 def _make_field(clip: Clip, canvases: tuple[Canvas, ...], start: np.ndarray, settings: TrainSettings) -> LayeredField:
