@@ -8,6 +8,8 @@ from clips import clip_from_truth, small_synthetic
 from test_model import tiny_settings
 
 from layerloom.bake import bake
+from layerloom.clip import Masks
+from layerloom.model.layers import ALPHA_START_LOGIT
 from layerloom.train.config import TILE, TrainSettings, settings_for
 from layerloom.train.sampling import Sampler, alpha_start
 from layerloom.train.trainer import Trainer
@@ -30,6 +32,16 @@ def test_batches_show_what_the_clip_shows() -> None:
         tile = batch.xy.view(-1, TILE, TILE, 2)
         assert torch.equal(tile[:, :, 1:, 0] - tile[:, :, :-1, 0], torch.ones(len(tile), TILE, TILE - 1))
         assert torch.equal(tile[:, 1:, :, 1] - tile[:, :-1, :, 1], torch.ones(len(tile), TILE - 1, TILE))
+
+
+def test_alpha_starts_at_the_share_that_trusted_masks_say() -> None:
+    shares = np.array([30, 77, 128, 200, 240], np.uint8)
+    coverage = np.repeat(shares, 20)[None, None, None].repeat(20, 2)
+    log_odds = (alpha_start(Masks(("soft",), coverage, np.full_like(coverage, 255))) - 128.0) * (
+        ALPHA_START_LOGIT / 127
+    )
+    assert log_odds.shape == coverage.shape
+    assert 1 / (1 + np.exp(-log_odds[0, 0, 10, 10::20])) == pytest.approx(shares / 255, abs=0.01)
 
 
 def test_background_tiles_never_touch_an_objects_support() -> None:

@@ -30,6 +30,7 @@ from layerloom.prepare.distant import distant_flow
 from layerloom.prepare.flow import FIELD_LONG_EDGE, compute_flow, pair_matcher
 from layerloom.prepare.masks import load_masks
 from layerloom.prepare.motion import estimate_motion
+from layerloom.prepare.softness import soften
 from layerloom.progress import OnReport, Report
 from layerloom.project import Project
 from layerloom.train.config import Quality, TrainSettings, settings_for
@@ -112,6 +113,8 @@ def prepare(
     del given
     on_report(Report("motion", 0.0))
     motion = estimate_motion(fields, found)
+    if masks is not None:
+        found = soften(found, images, motion)
     matcher = pair_matcher(flow, flow_weights, device.type)
     far = distant_flow(
         images,

@@ -34,13 +34,13 @@ Distances = Float32[np.ndarray, "t h w"]
 Map = Float32[np.ndarray, "h w"]
 
 
-def signed_distance(inside: Bool[np.ndarray, "h w"]) -> Map:
-    """Pixels to the outline, positive inside, at most FARTHEST_PIXELS either way."""
+def signed_distance(inside: Bool[np.ndarray, "h w"], farthest: float = FARTHEST_PIXELS) -> Map:
+    """Pixels to the outline, positive inside, at most `farthest` either way."""
     mask = inside.astype(np.uint8)
     here = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_5)
     there = cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_5)
     distance = np.where(inside, here - np.float32(0.5), np.float32(0.5) - there)
-    return np.clip(distance, -FARTHEST_PIXELS, FARTHEST_PIXELS).astype(np.float32)
+    return np.clip(distance, -farthest, farthest).astype(np.float32)
 
 
 def steady(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from layerloom.clip import Clip, Masks, stack_fields
 from layerloom.conventions import rescale_positions
+from layerloom.model.layers import ALPHA_START_LOGIT
 from layerloom.parallel import do_in_threads
 from layerloom.train.config import TILE
 
@@ -58,7 +59,9 @@ def alpha_start(masks: Masks) -> UInt8[np.ndarray, "objects t h w"]:
             visible = 1 - hidden
             spread = cv2.GaussianBlur(mask * visible, (0, 0), 12) / (cv2.GaussianBlur(visible, (0, 0), 12) + 1e-3)
             mask, trust = mask * visible + spread * hidden, trust * visible
-        odds = (2 * cv2.GaussianBlur(mask, (0, 0), 0.7) - 1) * (0.3 + 0.7 * trust)
+        share = np.clip(cv2.GaussianBlur(mask, (0, 0), 0.7), 1e-3, 1 - 1e-3)
+        sureness = 0.3 + 0.7 * trust
+        odds = np.clip(np.log(share / (1 - share)) / ALPHA_START_LOGIT, -sureness, sureness)
         support = _support(masks.coverage[index, t], masks.trust[index, t]) | (hidden > 0) & (mask > 0.1)
         codes[index, t] = np.where(support, np.clip(np.rint(128 + 127 * odds), 1, 255), 0)
 
