@@ -38,6 +38,8 @@ NOTABLE_PIXELS = 2.5
 CELL_PIXELS = 8
 STRETCH_PIXELS, STRETCH_FRAMES = 12.0, 4.0
 """Standard deviations of the window that makes a stretch."""
+SURROUNDINGS, SURROUNDINGS_WEIGHT = 3, 0.3
+"""A window so many times as wide has a say, too, by this weight: it decides where a stretch itself tells little."""
 LEAST_EXPLAINED = 0.15
 """A ramp must explain this share of how the picture departs from the background outside of a hard mask."""
 MOST_OUTSIDE, MOST_INSIDE = 0.15, 0.6
@@ -227,7 +229,11 @@ def _costs_within(
         for side in (slice(reach), slice(reach, 2 * reach))
     ]
     stacked = np.concatenate([*costs, norm[..., reach:].sum(-1, keepdims=True)], -1)
-    return cv2.GaussianBlur(stacked, (0, 0), STRETCH_PIXELS / CELL_PIXELS, borderType=cv2.BORDER_CONSTANT)
+    near, around = (
+        cv2.GaussianBlur(stacked, (0, 0), width * STRETCH_PIXELS / CELL_PIXELS, borderType=cv2.BORDER_CONSTANT)
+        for width in (1, SURROUNDINGS)
+    )
+    return near + np.float32(SURROUNDINGS_WEIGHT * SURROUNDINGS**2) * around
 
 
 def _both_sides(reach: int, seen: _Seen) -> tuple[Colour, Colour, Bool[np.ndarray, "h w"]]:
