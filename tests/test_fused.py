@@ -8,12 +8,14 @@ import dataclasses
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from importlib.util import find_spec
 
 import pytest
 import torch
 from clips import clip_from_truth, small_synthetic
 
+from layerloom.bake import bake
 from layerloom.kernels.dispatch import use_kernel
 from layerloom.model.layers import FieldSettings
 from layerloom.train.config import TrainSettings, settings_for
@@ -164,3 +166,25 @@ def test_a_gpu_takes_the_fused_step() -> None:
     settings = dataclasses.replace(settings_for("standard", "cuda"), tiles=64)
     trainer = Trainer(clip, settings, torch.device("cuda"))
     assert trainer._fused is not None  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not HAS_GPU, reason="no CUDA GPU")
+def test_a_seed_gives_the_same_everywhere() -> None:
+    """On a CPU, and on a GPU with kernels and without: within 0.2 dB, as chance draws other tiles there."""
+    clip = clip_from_truth(small_synthetic(size=(120, 80)))
+    settings = dataclasses.replace(settings_for("draft", "cpu"), tiles=64)
+    found: dict[str, float] = {}
+    for name, device, kernel in (
+        ("cpu", "cpu", nullcontext()),
+        ("kernels", "cuda", nullcontext()),
+        ("reference", "cuda", use_kernel("reference")),
+    ):
+        with kernel:
+            trainer = Trainer(clip, settings, torch.device(device))
+            *_, last = trainer.run()
+            _, psnr = bake(trainer.field, clip, lambda: iter(clip.frames), torch.device(device))
+        found[name] = sum(psnr) / len(psnr)
+        assert last.psnr > 25
+    print(found)
+    assert max(found.values()) - min(found.values()) < 0.2, found

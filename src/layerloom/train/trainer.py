@@ -72,6 +72,7 @@ class Trainer:
         # Constants live on the device: a recorded CUDA graph may not copy from the host.
         self._far_steps = torch.tensor([[0.0, 0.0], [FAR_PIXELS, 0.0], [0.0, FAR_PIXELS]], device=device)
         self._border = torch.tensor(clip.size, device=device) + TILE
+        self._kernel = choose_kernel("training step", *self.field.parameters())
         self.optimiser, self._fused = self._choose_step()
 
     def run(self) -> Iterator[Progress]:
@@ -136,9 +137,12 @@ class Trainer:
         return tuple(term for term in TERMS if self.step <= term.active_until * self.settings.steps)
 
     def _compute_or_replay(self) -> None:
-        """One optimiser step; on CUDA recorded once per set of active terms and replayed."""
+        """One optimiser step; on CUDA recorded once per set of active terms and replayed.
+
+        But not one in plain PyTorch: its encoding copies small tensors from the host, which cannot be recorded.
+        """
         terms = self._active_terms()
-        if self.device.type != "cuda":
+        if self.device.type != "cuda" or self._kernel == "reference":
             self._compute_step(terms)
             return
         key = tuple(term.name for term in terms)
@@ -167,7 +171,7 @@ class Trainer:
     def _choose_step(self) -> "tuple[PlainAdam | FlatAdam, FusedStep | None]":
         """The step in Triton where that runs and the networks fit it, else the plain one, which is its definition."""
         rates = self.settings.rates
-        if choose_kernel("training step", *self.field.parameters()) != "triton":
+        if self._kernel != "triton":
             return PlainAdam(self.field, rates), None
         from layerloom.train import fused
 
