@@ -452,6 +452,7 @@ def test_evaluate_with_masks_that_do_not_fit(run: Run, project: Project, clip: S
         (["decompose", "a.mp4", "--out", "a.loom", "--quality", "best"], ["'best'", "draft", "standard", "fine"]),
         (["decompose", "a.mp4", "--out", "a.loom", "--seed", "x"], ["--seed", "'x'"]),
         (["render", "a.loom", "--out", "a.mp4", "--colour", "red"], ["--colour"]),
+        (["render", "a.loom", "--out", "a.mp4", "--speed", "fast"], ["'fast' does not fit --speed FACTOR"]),
         (["render", "a.loom", "--out", "a.mp4", "--mode", "quick"], ["'quick'", "detail", "synthesis"]),
     ],
 )
@@ -615,7 +616,7 @@ def test_shots_have_their_own_size_number_and_times(
     found = media.probe(tmp_path / "slow.mp4")
     assert (found.size, found.frames, found.fps, found.has_audio) == (SIZE, 6, FPS, False)
 
-    assert_refused(run(*wide, "--out", tmp_path / "clear.mp4", "--unseen", "transparent"), "holds no alpha")
+    assert_refused(run(*wide, "--out", tmp_path / "clear.mp4", "--unseen", "transparent"), "h264 holds no alpha")
     assert_refused(run(*wide, "--out", tmp_path / "narrow.mp4", "--move", "cat:1,2"), "no layer 'cat'")
     assert_refused(run(*wide, "--out", tmp_path / "narrow.mp4", "--move", "object"), "LAYER:RIGHT,DOWN")
     assert not (tmp_path / "clear.mp4").exists()

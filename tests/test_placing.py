@@ -205,5 +205,7 @@ def test_places_that_cannot_be(project: Project, tmp_path: Path) -> None:
     (tmp_path / "no.ttf").write_text("no font")
     with pytest.raises(UserError, match=r"no.ttf: not a font that can be read"):
         render(project, [TextEdit("background", "a", Placement(60.0, 60.0), font=tmp_path / "no.ttf")])
+    with pytest.raises(UserError, match=r"'Grüße 日': the plain font has no üß日; name one .* font FILE"):
+        render(project, [TextEdit("background", "Grüße 日", Placement(60.0, 60.0))])
     with pytest.raises(UserError, match=r"absent.mp4: no such file"):
         render(project, [PlaceEdit("background", tmp_path / "absent.mp4", Placement(60.0, 60.0))])

@@ -8,6 +8,7 @@ import errno
 import functools
 import io
 import os
+import re
 import shlex
 import sys
 import traceback
@@ -375,8 +376,14 @@ def _parse(arguments: list[str]) -> Callable[[], None]:
 
 def _one_line(box: str) -> str:
     """The parser's complaint, a box of text whose upper edge bears a title, with rules between its parts."""
-    title, *rows = (row.strip("│─╭╮╰╯ \n") or "─" for row in box.strip().splitlines())
+    # Where the terminal's encoding has no lines, they are dashes.
+    rows = (row.strip("│─╭╮╰╯ \n") for row in box.strip().splitlines())
+    title, *rows = ("─" if set(row) <= {"-"} else row for row in rows)
     parts = " ".join(rows).strip("─ ").split("─")
+    wrong = re.search(r"Error parsing \S+: .*? from \['(.*?)'\].*Argument helptext: (.*?)\s*─", " ".join(rows))
+    if wrong:
+        value, usage = wrong.groups()
+        return f"'{value}' does not fit {' '.join(usage.split())} See layerloom --help"
     return f"{title}: {'; '.join(' '.join(part.split()) for part in parts)}"
 
 
@@ -485,9 +492,14 @@ def _tell_unseen(project: Project, edits: Sequence[Edit], shots: "ShotList", con
     shown = next((edit.content for edit in reversed(edits) if isinstance(edit, UnseenEdit)), "guessed from around it")
     worst = shares.index(max(shares))
     console.note(
-        f"no frame saw {sum(shares) / len(shares):.1%} of what is shown, in {sum(share > 0 for share in shares)} of"
-        f" {len(shares)} frames, most in frame {worst} ({shares[worst]:.1%}); it is {shown}"
+        f"no frame saw {_percent(sum(shares) / len(shares))} of what is shown,"
+        f" in {sum(share > 0 for share in shares)} of {len(shares)} frames,"
+        f" most in frame {worst} ({_percent(shares[worst])}); it is {shown}"
     )
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share >= LEAST_UNSEEN else "less than 0.1%"
 
 
 LEAST_UNSEEN = 0.0005

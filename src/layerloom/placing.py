@@ -122,16 +122,43 @@ def draw_words(project: Project, layer: int, edit: TextEdit) -> tuple[Float32[np
 
 def _words(text: str, file: Path | None, font_pixels: int) -> Float32[np.ndarray, "h w"]:
     """Cover of the words in [0, 1], cut to their ink."""
-    try:
-        font = ImageFont.load_default(font_pixels) if file is None else ImageFont.truetype(str(file), font_pixels)
-    except OSError:
-        raise UserError(f"{file}: not a font that can be read") from None
+    font = _font(file, font_pixels)
+    if lacking := _without_glyph(text, file):
+        name, remedy = (
+            ("the plain font", "name one that has them: font FILE") if file is None else (file, "use another")
+        )
+        raise UserError(f"'{text}': {name} has no {lacking}; {remedy}")
     left, top, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox(
         (0, 0), text, font, align="center"
     )
     image = Image.new("L", (max(1, round(right - left)), max(1, round(bottom - top))))
     ImageDraw.Draw(image).multiline_text((-left, -top), text, 255, font, align="center")
     return np.asarray(image, np.float32) / np.float32(255)
+
+
+def _font(file: Path | None, pixels: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    try:
+        return ImageFont.load_default(pixels) if file is None else ImageFont.truetype(str(file), pixels)
+    except OSError:
+        raise UserError(f"{file}: not a font that can be read") from None
+
+
+GLYPH_PIXELS = 64
+"""Sides of the picture in which characters are compared."""
+
+
+def _without_glyph(text: str, file: Path | None) -> str:
+    """The characters for which a font draws what it draws for one that does not exist."""
+    font = _font(file, GLYPH_PIXELS // 2)
+
+    def ink(character: str) -> bytes:
+        image = Image.new("L", (GLYPH_PIXELS, GLYPH_PIXELS))
+        ImageDraw.Draw(image).text((0, 0), character, 255, font)
+        return image.tobytes()
+
+    absent = ink("\uffff")
+    drawn = dict.fromkeys(character for character in text if character.isprintable() and not character.isspace())
+    return "".join(character for character in drawn if ink(character) == absent)
 
 
 def _to_plane(place: Placement, size: Size, scale: float) -> Homography:

@@ -339,7 +339,8 @@ class _VideoWriter:
     def _add_stream(self, deep: bool, alpha: bool) -> VideoStream:
         encoder, (width, height) = self._encoder, self._size
         if alpha and encoder.alpha_formats is None:
-            raise UserError(f"{encoder.name} holds no alpha; ffv1, prores4444, vp9 and .png or .exr sequences do")
+            codec = next(codec for codec, each in _ENCODERS.items() if each is encoder)
+            raise UserError(f"{codec} holds no alpha; ffv1, prores4444, vp9 and .png or .exr sequences do")
         formats = encoder.odd_formats if width % 2 or height % 2 else encoder.formats
         stream = self._container.add_stream(encoder.name, rate=self._fps, options=dict(encoder.options))
         assert isinstance(stream, VideoStream)
