@@ -6,6 +6,7 @@ A section is a list of items, an item is a title, what is to be seen, commands, 
 """
 
 import argparse
+import json
 import shlex
 import subprocess
 import sys
@@ -32,6 +33,11 @@ SHOWN = (2, 9, 16, 23)
 """Frames of the clip that are shown."""
 MOST_BYTES = 150_000
 CAPTION_ROWS = 20
+CAMERA = {
+    "format": "layerloom-camera",
+    "version": 1,
+    "keyframes": [{"frame": 0}, {"frame": 12, "x": 40, "zoom": 1.4}, {"frame": 23, "y": 20, "rotation": 12}],
+}
 
 Pixels = np.ndarray
 
@@ -79,6 +85,11 @@ def prepare(work: Path) -> None:
         stripes = np.zeros((height, width, 4), np.uint8)
         stripes[:, np.arange(width) % 40 < 20] = (235, 150, 60, 220)
         media.write_image(work / f"stripes_{layer.name}.png", stripes)
+    texture = media.to_float(media.read_image(work / "texture_object.png"))[..., :3]
+    half = np.clip(cv2.resize(texture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), 0, 1)
+    Image.fromarray(media.quantise(half, 8)).save(work / "half.webp", lossless=True)
+    media.write_image(work / "half.exr", half)
+    (work / "path.json").write_text(json.dumps(CAMERA))
     times = [Fraction(number, 12) for number in range(24)]
     with media.open_writer(work / "film.mp4", (160, 90), times, Fraction(12), overwrite=True) as film:
         for number in range(24):
@@ -165,6 +176,13 @@ def video(*names: str) -> Callable[[Path], Pixels]:
         return stack(rows)
 
     return picture
+
+
+def steadied(work: Path) -> Pixels:
+    """Frames of both videos, the second one over squares, at the clip's size."""
+    steady = frames_of(work / "steady.mp4")
+    clear = [cv2.resize(part, (320, 180), interpolation=cv2.INTER_AREA) for part in over_squares(work / "clear.mov")]
+    return stack([row([steady[number] for number in SHOWN], "steady.mp4"), row(clear, "clear.mov")])
 
 
 def close_up(*names: str, at_the_top: bool = False) -> Callable[[Path], Pixels]:
@@ -269,14 +287,19 @@ def inverse(work: Path) -> Pixels:
 
 def cut_out(work: Path) -> Pixels:
     """The object's video over squares."""
-    squares = 90 + 50 * (np.add.outer(np.arange(180) // 12, np.arange(320) // 12) % 2)
-    below = np.repeat(squares[..., None], 3, 2).astype(np.float32) / 255
-    path, parts = work / "videos" / "object" / "layer.mov", []
+    return row(over_squares(work / "videos" / "object" / "layer.mov"))
+
+
+def over_squares(path: Path) -> list[Pixels]:
+    """Frames of a video with alpha over squares."""
+    parts: list[Pixels] = []
     for number, picture in enumerate(media.read_frames(path, alpha=True)):
         rgba = media.to_float(picture)
         if number in SHOWN:
+            rows, columns = (np.arange(side) // 12 for side in picture.shape[:2])
+            below = ((90 + 50 * (np.add.outer(rows, columns) % 2)) / 255).astype(np.float32)[..., None]
             parts.append(as_colour(below + rgba[..., 3:] * (rgba[..., :3] - below)))
-    return row(parts)
+    return parts
 
 
 def parts_of_exr(work: Path) -> Pixels:
@@ -308,6 +331,17 @@ SECTIONS: dict[str, list[Item]] = {
             "The exported texture, edited in any image editor, acts in every frame where it differs from the export.",
             [f"{RENDER} texture.mp4 --texture object=texture_object.png --texture background=texture_background.png"],
             video("texture.mp4"),
+        ),
+        Item(
+            "foreign",
+            "A texture of another size, saved by another program",
+            "Half as large, as 8-bit WebP without alpha, and as float EXR. PNG, TIFF, EXR, PSD, OpenRaster and WebP are"
+            " read.",
+            [
+                f"{RENDER} webp.mp4 --texture object=half.webp",
+                f"{RENDER} float.mp4 --texture object=half.exr",
+            ],
+            video("webp.mp4", "float.mp4"),
         ),
         Item(
             "psd",
@@ -391,6 +425,25 @@ SECTIONS: dict[str, list[Item]] = {
             " background's texture goes on.",
             [f"{RENDER} camera.mp4 --camera lock:12 --camera pan:-30,0 --camera zoom:1.3"],
             video("camera.mp4"),
+        ),
+        Item(
+            "camera_file",
+            "A camera path from a file",
+            f"Beside the camera's own motion it moves, zooms and turns through keyframes: `path.json` holds"
+            f" `{json.dumps(CAMERA)}`.",
+            [f"{RENDER} path.mp4 --camera path.json"],
+            video("path.mp4"),
+        ),
+        Item(
+            "steady",
+            "A steadied camera, cropped",
+            "The camera's path smoothed and the frame zoomed in until nothing shows that nobody saw; below it is held"
+            " still, transparent where no frame saw the background.",
+            [
+                f"{RENDER} steady.mp4 --stabilize background:0.6 --crop",
+                f"{RENDER} clear.mov --codec prores4444 --stabilize background --extend 1.3 --unseen transparent",
+            ],
+            steadied,
         ),
         Item(
             "stabilize",
