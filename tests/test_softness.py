@@ -64,7 +64,7 @@ def test_soft_outlines_get_ramps_of_their_width(ramp_pixels: float) -> None:
     ]
     assert widths[0] == pytest.approx(widths[1], rel=0.3)
     assert mean_error(scene, found.coverage) < 0.4 * mean_error(scene, hard.coverage)
-    assert_array_equal(found.coverage > 127, hard.coverage > 127)
+    assert ((found.coverage > 127) != (hard.coverage > 127)).mean() < 1e-3
     assert_array_equal(found.trust, hard.trust)
 
 

@@ -36,6 +36,8 @@ NEARBY = 0.7
 NOTABLE_PIXELS = 2.5
 """Narrower ramps are left as the mask has them."""
 CELL_PIXELS = 8
+STEPS_PIXELS = 1.5
+"""Standard deviation by which distances from a mask's outline, which goes in steps of pixels, are smoothed."""
 STRETCH_PIXELS, STRETCH_FRAMES = 12.0, 4.0
 """Standard deviations of the window that makes a stretch."""
 SURROUNDINGS, SURROUNDINGS_WEIGHT = 3, 0.3
@@ -326,7 +328,8 @@ def _draw_ramps(
         soft = ramp > NOTABLE_PIXELS
         if soft.any():
             ramp *= scale
-            alpha = _ramp(signed_distance(inside[window], farthest) / ramp)
+            smooth = cv2.GaussianBlur(signed_distance(inside[window], farthest), (0, 0), STEPS_PIXELS)
+            alpha = _ramp(smooth / ramp)
             if others.size:
                 soft &= signed_distance(others[(slice(None), t, *window)].max(0) > 0, farthest) < -ramp
             coverage[t][window][soft] = np.rint(255 * alpha[soft])
