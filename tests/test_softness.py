@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 
 from layerloom.clip import Masks
 from layerloom.measures import ramp_px
-from layerloom.prepare.softness import soften
+from layerloom.prepare.softness import CELL_PIXELS, _Cells, _Footage, soften  # pyright: ignore[reportPrivateUsage]
 
 WIDTH, HEIGHT, FRAMES, SPEED, RADIUS = 192, 96, 10, 10, 24
 
@@ -112,3 +112,15 @@ def test_a_frame_without_the_object_and_a_clip_without_objects() -> None:
     assert not soften(masks, scene.frames, scene.motion).coverage[0, 3].any()
     none = Masks((), np.zeros((0, *scene.alpha.shape), np.uint8), np.zeros((0, *scene.alpha.shape), np.uint8))
     assert soften(none, scene.frames, scene.motion[1:]) is none
+
+
+def test_an_object_that_grows_takes_no_more_room_than_the_frame() -> None:
+    distances = np.full((1, 4, 60, 100), -1.0, np.float32)
+    motion = np.stack([np.diag([zoom, zoom, 1.0]) for zoom in (1, 8, 40, 0.1)])
+    footage = _Footage(
+        np.zeros((4, 60, 100, 3), np.uint8), distances, np.zeros((4, 60, 100), np.uint8), np.stack([motion, motion])
+    )
+    cells = _Cells.around(footage, 0)
+    assert cells.rows * cells.columns < 2 * (60 / CELL_PIXELS + 3) * (100 / CELL_PIXELS + 3)
+    corner = cells.position(2, np.array([[[100.0, 60.0]]], np.float32))[0, 0]
+    assert (corner <= (cells.columns - 1, cells.rows - 1)).all()

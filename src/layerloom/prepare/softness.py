@@ -125,9 +125,12 @@ class _Cells:
             box = np.array([[left, top], [left + width, top], [left, top + height], [left + width, top + height]])
             corners.append(transform_points(matrix, box.astype(np.float64))[: 4 if width else 0])
         points = np.concatenate(corners) if any(map(len, corners)) else np.zeros((1, 2))
-        low, high = points.min(0) - CELL_PIXELS, points.max(0) + CELL_PIXELS
-        columns, rows = (int(side) + 1 for side in np.ceil((high - low) / CELL_PIXELS))
-        scale = 1 / CELL_PIXELS
+        extent = np.ptp(points, axis=0)
+        # On a canvas that is larger than the frame, as of an object that comes near, cells are larger, too.
+        cell = CELL_PIXELS * max(1, np.sqrt(extent.prod() / np.prod(clip.size)))
+        low, high = points.min(0) - cell, points.max(0) + cell
+        columns, rows = (int(side) + 1 for side in np.ceil((high - low) / cell))
+        scale = 1 / cell
         to_cells = np.array([[scale, 0, -low[0] * scale], [0, scale, -low[1] * scale], [0, 0, 1]])
         return _Cells(to_cells @ clip.motion[index], rows, columns)
 
@@ -147,11 +150,10 @@ class _Cells:
 def _widths(clip: _Footage, index: int, cells: _Cells) -> Float32[np.ndarray, "t rows columns"]:
     """The width of the ramp in pixels at each place of the object's canvas, HARD_PIXELS where it is hard or unknown."""
     every = list(in_threads(lambda t: _costs(clip, index, t, cells), range(len(clip.frames))))
-    over_time = _window_over_time(len(every))
     by_reach = (np.stack(costs) for costs in zip(*every, strict=True))
     return np.max(
         [
-            _best_widths(np.tensordot(over_time, costs, 1), _choices(reach))
+            _best_widths(_blur_over_time(costs), _choices(reach))
             for reach, costs in zip(REACHES_PIXELS, by_reach, strict=True)
         ],
         0,
@@ -178,9 +180,10 @@ def _best_widths(
     return np.stack([np.exp(image[..., 0] / image[..., 1]) for image in blurred])
 
 
-def _window_over_time(frames: int) -> Float32[np.ndarray, "t t"]:
-    apart = np.arange(frames)[:, None] - np.arange(frames)
-    return np.exp(-0.5 * np.square(apart / STRETCH_FRAMES)).astype(np.float32)
+def _blur_over_time(costs: Float32[np.ndarray, "t *rest"]) -> Float32[np.ndarray, "t *rest"]:
+    window = cv2.getGaussianKernel(2 * round(3 * STRETCH_FRAMES) + 1, STRETCH_FRAMES)
+    flat = costs.reshape(len(costs), -1)
+    return cv2.sepFilter2D(flat, -1, np.ones(1), window, borderType=cv2.BORDER_CONSTANT).reshape(costs.shape)
 
 
 def _costs(clip: _Footage, index: int, t: int, cells: _Cells) -> list[Float32[np.ndarray, "rows columns costs"]]:
