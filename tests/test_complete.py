@@ -7,6 +7,7 @@ import pytest
 from layerloom.clip import FlowField, Masks
 from layerloom.prepare.complete import complete_masks
 from layerloom.prepare.flow import compute_flow
+from layerloom.prepare.outlines import FARTHEST_PIXELS, lay_on_edges, outline_offset, signed_distance
 from layerloom.synthetic import make_clip
 
 WIDTH, HEIGHT, FRAMES = 96, 64, 12
@@ -170,6 +171,63 @@ def test_objects_that_touch_keep_what_is_theirs(degrade) -> None:
         assert overlap(completed.coverage[number], truth.coverage[number]) > 0.93
         inner = np.stack([cv2.erode(m, disc(4)) for m in truth.coverage[number]]) > 0
         assert (completed.coverage[1 - number][inner] < 128).all(), "no pixel inside one goes to the other"
+
+
+def shifted(masks: Masks, x: int, y: int) -> Masks:
+    return Masks(masks.names, np.roll(masks.coverage, (y, x), (2, 3)), masks.trust)
+
+
+@pytest.mark.parametrize(("x", "y"), [(2, 0), (-1, 2), (0, -2)])
+def test_outlines_that_all_lie_off_by_the_same_are_laid_on_the_edges(x: int, y: int) -> None:
+    truth = moving_square()
+    distances = np.stack([signed_distance(mask > 127) for mask in shifted(truth, x, y).coverage[0]])
+    nothing, known = np.full_like(distances, -FARTHEST_PIXELS), np.ones(FRAMES, bool)
+    laid = lay_on_edges(pictures(truth), distances, nothing, known, moving_flow())
+    assert overlap(distances[None] * 255, truth.coverage) < 0.9
+    assert overlap(np.where(laid > 0, 255, 0)[None], truth.coverage) > 0.99
+
+
+def test_outlines_along_another_object_are_not_laid_on_edges() -> None:
+    truth = moving_square()
+    distances = np.stack([signed_distance(mask > 127) for mask in shifted(truth, 2, 0).coverage[0]])
+    everywhere, known = np.zeros_like(distances), np.ones(FRAMES, bool)
+    np.testing.assert_allclose(
+        lay_on_edges(pictures(truth), distances, everywhere, known, moving_flow()), distances, atol=0.01
+    )
+
+
+def with_limb(masks: Masks) -> Masks:
+    """A limb of 4 × 12 pixels above the square that swings from side to side, which the flow does not tell."""
+    coverage = masks.coverage.copy()
+    for frame, mask in enumerate(coverage[0]):
+        left = 10 + SPEED * frame + (0, 10, 20, 10)[frame % 4]
+        mask[8:20, left : left + 4] = 255
+    return Masks(masks.names, coverage, masks.trust)
+
+
+def test_frames_that_jump_keep_their_own_limbs() -> None:
+    truth = with_limb(moving_square())
+    completed = complete_masks(jittered(truth), pictures(truth), moving_flow())
+    assert overlap(jittered(truth).coverage[0, :, :20], truth.coverage[0, :, :20]) < 0.5
+    assert overlap(completed.coverage[0, :, :20], truth.coverage[0, :, :20]) > 0.9
+
+
+@pytest.mark.parametrize("piece", [np.s_[:, :36], np.s_[26:40, 26:40]])
+def test_a_piece_that_one_jumping_frame_lacks_comes_back(piece: tuple[slice, slice]) -> None:
+    truth, given = moving_square(), jittered(moving_square())
+    given.coverage[0, 6][piece] = 0  # its left half and more, or a hole
+    completed = complete_masks(given, pictures(truth), moving_flow())
+    assert overlap(given.coverage[0, 6], truth.coverage[0, 6]) < 0.5
+    assert overlap(completed.coverage[0, 6], truth.coverage[0, 6]) > 0.88
+
+
+@pytest.mark.parametrize("growth", [-2.25, 1.5, 2.75])
+def test_how_far_outlines_lie_off_is_told_to_a_part_of_a_pixel(growth: float) -> None:
+    y, x = np.mgrid[:96, :96].astype(np.float32)
+    disc_distance = 30 - np.hypot(x - 47.5, y - 47.5)
+    frames = np.stack([np.repeat(40 + 20 * np.clip(disc_distance + 0.5, 0, 1)[..., None], 3, 2)] * 2).astype(np.uint8)
+    distances = np.stack([disc_distance + np.float32(growth)] * 2).clip(-FARTHEST_PIXELS, FARTHEST_PIXELS)
+    assert outline_offset(frames, distances) == pytest.approx(growth, abs=0.1)
 
 
 def test_one_object_that_passes_over_another_does_not_make_it_jump() -> None:

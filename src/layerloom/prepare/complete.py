@@ -21,6 +21,7 @@ from layerloom.prepare.outlines import (
     FARTHEST_PIXELS,
     STILL_PIXELS,
     edge_rise,
+    lay_on_edges,
     outline_offset,
     settle_by_colour,
     signed_distance,
@@ -35,6 +36,8 @@ SURE_PIXELS = 3.0
 """From its outline on a precise mask is fully trusted."""
 ERROR_PIXELS = 3.0
 """By which a corrected outline may still be wrong, at the working size."""
+ROUGHNESS = 0.25
+"""Of corrected outlines: their shapes were given."""
 FILLED_TRUST = 128
 MOST_CHANGED = 0.25
 """Share of the frames that judge a correction. Few wrong frames among many would not be heard in a mean over all."""
@@ -112,14 +115,16 @@ def _corrected(
         if known.any():
             others = np.delete(as_given, i, 0).max(0, initial=-FARTHEST_PIXELS)
             distances[i], jump = steady(distances[i], others, known, flow)
+            if jump >= STILL_PIXELS:
+                distances[i] = lay_on_edges(small, distances[i], others, known, flow)
             offsets[i] = outline_offset(small, distances[i])
             wrong[i] = jump >= STILL_PIXELS or offsets[i] != 0
     if wrong.any():
-        shares = settle_by_colour(small, _moved(distances, offsets), ERROR_PIXELS)
+        shares = settle_by_colour(small, _moved(distances, offsets), ERROR_PIXELS, ROUGHNESS)
         right = wrong & ~_lie_better(small, shares, as_given)
         if right.any():
             wrong, distances[right], offsets[right] = wrong & ~right, as_given[right], 0
-            shares = settle_by_colour(small, _moved(distances, offsets), ERROR_PIXELS)
+            shares = settle_by_colour(small, _moved(distances, offsets), ERROR_PIXELS, ROUGHNESS)
         coverage = coverage.copy()
         for i in np.flatnonzero(wrong):
             coverage[i] = _resized(np.round(255 * shares[i]).astype(np.uint8), size)

@@ -72,7 +72,7 @@ def discover_masks(frames: UInt8[np.ndarray, "t h w 3"], flow: Sequence[FlowFiel
     coverage = np.zeros((len(objects), *frames.shape[:3]), np.uint8)
     if objects:
         distances = [[signed_distance(_without_holes(image > 0.5)) for image in mask] for mask in objects]
-        shares = settle_by_colour(small, np.array(distances), ERROR_PIXELS)
+        shares = settle_by_colour(small, np.array(distances), ERROR_PIXELS, roughness=1.0)
         for index in np.ndindex(shares.shape[:2]):
             coverage[index] = np.round(255 * np.clip(cv2.resize(shares[index], size), 0, 1))
     names = tuple(f"object{i + 1}" for i in range(len(objects)))

@@ -1,4 +1,4 @@
-"""Outlines as signed distances: steadied over time, moved onto the picture's edges, settled by colour.
+"""Outlines as signed distances: steadied over time, laid on the picture's edges, settled by colour.
 
 A signed distance is positive inside an object and in pixels; half a pixel is the least there is. Unlike a mask it can
 be averaged, shifted by parts of a pixel, and grown or shrunk by adding a number.
@@ -21,11 +21,20 @@ STILL_PIXELS = 0.8
 """Outlines that jump by less in the root mean square are steady: exact masks reach 0.5 by the flow's own errors."""
 JUMP_PRIOR = 0.4
 """How strongly jumps are held to zero. It leaves slow drift alone, of which the flow makes as much as masks do."""
+PIECE_PIXELS = 3.0
+"""A piece that a frame's mask lacks or has too many, against the other frames', is an error if it is anywhere this deep
+both in that frame and in the others. Limbs are thinner: that the flow loses them says nothing against them."""
+ALIGNED_PIXELS = 3
+"""The farthest that a frame's outline is moved onto the picture's edges."""
+EDGE_SAYS = 7.5
+"""How much a unit of edge strength along the outline counts against moving it, whose cost is half the square of its
+length."""
 OFFSET_REACH_PIXELS = 8
 SMALLEST_OFFSET_PIXELS = 1.0
 COLOUR_BINS = 24
 COLOUR_SAYS = 4.0
 """The most that colour can say for or against a layer, in log odds."""
+NEIGHBOURS_SAY = 1.6
 PRIOR_LOGIT_PER_PIXEL = 2.7
 """How sure a layer is in log odds, for each pixel inside its outline."""
 
@@ -53,8 +62,8 @@ def steady(
     """Take the jumps from frame to frame out of outlines, and say how large they were (root mean square, pixels).
 
     Every link of the flow says how far one frame's outline, brought along, lies from another's (Gauss–Newton on the
-    signed distance: a shift, and how much it swells). Least squares over all links give each frame's own jump. Known
-    frames are shifted back by theirs; then all become the mean of what the flow brings. Steady ones stay as they are.
+    signed distance: a shift, and how much it swells). Least squares over all links give each frame's own jump, by
+    which known frames are shifted back. They keep their own shape. Steady ones stay as they are.
     Outlines against other objects (their distances are `others`) say nothing: one moves over the other.
     """
     largest = 0.0
@@ -66,7 +75,67 @@ def steady(
             if largest < STILL_PIXELS:
                 return distances, largest
         steadied = np.stack([_shifted(image, jump) for image, jump in zip(steadied, jumps, strict=True)])
-    return _mean_over_time(steadied, known, flow), largest
+    return steadied, largest
+
+
+def lay_on_edges(
+    frames: Video, distances: Distances, others: Distances, known: Bool[np.ndarray, " t"], flow: Sequence[FlowField]
+) -> Distances:
+    """Each known frame's outline shifted to where the picture's edges are strongest along it; the flow fills the rest.
+
+    The flow tells jumps to a pixel only; the edges tell the rest, and what all frames are off by. Shapes stay, but
+    for large pieces that the other frames contradict. Outlines against other objects say nothing.
+    """
+    shown = known & (distances > 0).any((1, 2))
+    strengths = np.stack(list(in_threads(edge_strengths, frames)))
+    for _ in range(2):
+        offset = outline_offset(frames[shown], distances[shown])
+
+        def laid(t: int, distances: Distances = distances, offset: float = offset) -> Map:
+            if not shown[t]:
+                return distances[t]
+            alone = others[t] < -ALIGNED_PIXELS - 1
+            return _shifted(distances[t], -_shift_onto(strengths[t], distances[t] - np.float32(offset), alone))
+
+        distances = np.stack(list(in_threads(laid, range(len(frames)))))
+    mean = _mean_over_time(distances, shown, flow)
+    return np.stack([_mended(*pair) if own else pair[1] for own, *pair in zip(shown, distances, mean, strict=True)])
+
+
+def _mended(own: Map, mean: Map) -> Map:
+    """The frame's own outline, but the mean over time where a whole piece is wrong."""
+    differ = (own > 0) != (mean > 0)
+    wrong = differ & (np.minimum(np.abs(own), np.abs(mean)) > PIECE_PIXELS)
+    if not wrong.any():
+        return own
+    pieces = cv2.connectedComponents(differ.astype(np.uint8))[1]
+    return signed_distance(np.where(np.isin(pieces, pieces[wrong]), mean, own) > 0)
+
+
+def _shift_onto(strength: Map, distance: Map, alone: Bool[np.ndarray, "h w"]) -> Float64[np.ndarray, " 2"]:
+    """The shift (x, y) that gains most edge strength along the outline for its length, to parts of a pixel."""
+    outline = np.exp(-np.square(distance / 0.8) / 2) * (np.abs(distance) < 3) * alone
+    reach = ALIGNED_PIXELS
+    window = _window(outline > 0, 0)
+    outline = outline[window]
+    if outline.sum() < 5:
+        return np.zeros(2)
+    around = cv2.copyMakeBorder(strength, reach, reach, reach, reach, cv2.BORDER_REPLICATE)
+    around = around[tuple(slice(part.start, part.stop + 2 * reach) for part in window)]
+    mean_strength = cv2.matchTemplate(around, outline, cv2.TM_CCORR) / outline.sum()
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    gain = EDGE_SAYS * mean_strength - (x * x + y * y) / 2
+    best = np.unravel_index(np.argmax(gain), gain.shape)
+    across, down = _vertex(gain[best[0]], int(best[1])), _vertex(gain[:, best[1]], int(best[0]))
+    return np.array([across, down]) - reach
+
+
+def _vertex(values: np.ndarray, peak: int) -> float:
+    """Where the parabola through a peak and its neighbours is highest."""
+    if not 0 < peak < len(values) - 1:
+        return float(peak)
+    before, here, after = values[peak - 1 : peak + 2]
+    return peak + float((before - after) / (2 * min(before - 2 * here + after, -1e-9)))
 
 
 def _jumps(
@@ -123,7 +192,7 @@ def _robust_fit(columns: np.ndarray, values: np.ndarray, weights: np.ndarray) ->
     return fit
 
 
-def _shifted(image: Map, jump: Float64[np.ndarray, " 3"]) -> Map:
+def _shifted(image: Map, jump: Float64[np.ndarray, " _"]) -> Map:
     back = np.array([[1, 0, -jump[0]], [0, 1, -jump[1]]], np.float32)
     return cv2.warpAffine(image, back, (image.shape[1], image.shape[0]), borderMode=cv2.BORDER_REPLICATE)
 
@@ -158,7 +227,7 @@ def outline_offset(frames: Video, distances: Distances) -> float:
     peaks = (profile[1:-1] >= np.maximum(profile[:-2], profile[2:])) & (profile[1:-1] >= 0.85 * profile.max())
     if not peaks.any():
         return 0.0
-    offset = (int(np.argmax(peaks)) + 1) / 2 - OFFSET_REACH_PIXELS
+    offset = _vertex(profile, int(np.argmax(peaks)) + 1) / 2 - OFFSET_REACH_PIXELS
     return offset if abs(offset) >= SMALLEST_OFFSET_PIXELS else 0.0
 
 
@@ -202,13 +271,15 @@ def edge_strengths(frame: UInt8[np.ndarray, "h w 3"]) -> Map:
 
 
 def settle_by_colour(
-    frames: Video, distances: Float32[np.ndarray, "objects t h w"], error_pixels: float
+    frames: Video, distances: Float32[np.ndarray, "objects t h w"], error_pixels: float, roughness: float
 ) -> Float32[np.ndarray, "objects t h w"]:
     """Share of each object in each pixel, where outlines may be wrong by `error_pixels`: distance, colour, edges.
 
     Colours of a layer are known from where it is surely: over the whole clip as a histogram, and around each pixel as
     a Gaussian. What they say is limited, so that a pixel's distance from the outline wins in the end. Neighbours of
     like colour then agree (mean field with weights that end at edges, as in Krähenbühl and Koltun 2011, 8 neighbours).
+    `roughness` (0…1) is how much colours and neighbours count: along an outline of the right shape, if not quite in
+    the right place, pixels are mixtures, and neighbours wear thin limbs away.
     """
     sure = _sure_parts(distances, error_pixels)
     cells = np.stack([colour_cells(frame) for frame in frames])
@@ -228,9 +299,9 @@ def settle_by_colour(
                 for density, part in zip(densities, sure, strict=True)
             ]
         )
-        says = np.maximum(colour - colour.max(0), -COLOUR_SAYS)
+        says = np.maximum(roughness * (colour - colour.max(0)), -COLOUR_SAYS)
         prior = PRIOR_LOGIT_PER_PIXEL * np.concatenate([distances[:, frame], -nearest[None]])[(slice(None), *window)]
-        shares[(slice(None), *window)] = _smooth(says + np.clip(prior, -20, 20), lab)[:-1]
+        shares[(slice(None), *window)] = _smooth(says + np.clip(prior, -20, 20), lab, roughness * NEIGHBOURS_SAY)[:-1]
         return shares
 
     return np.stack(list(in_threads(settle, range(len(frames)))), 1)
@@ -309,7 +380,7 @@ def _neighbour_weights(lab: Float32[np.ndarray, "h w 3"]) -> NeighbourWeights:
 
 
 def _smooth(
-    score: Float32[np.ndarray, "layers h w"], lab: Float32[np.ndarray, "h w 3"], rounds: int = 8, strength: float = 1.6
+    score: Float32[np.ndarray, "layers h w"], lab: Float32[np.ndarray, "h w 3"], strength: float, rounds: int = 8
 ) -> Float32[np.ndarray, "layers h w"]:
     """Shares of the layers by their scores and their neighbours' shares."""
     neighbours = _neighbour_weights(lab)
