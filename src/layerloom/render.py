@@ -21,6 +21,7 @@ from layerloom.project import Project
 from layerloom.rendering.choice import Device, Renderer, make_renderer
 from layerloom.rendering.detail import DetailMaps
 from layerloom.rendering.scene import Inputs, Scene
+from layerloom.shot_edits import ShotEdit
 from layerloom.shots import list_shots
 from layerloom.staging import Shot, is_still, neighbours, shows_a_picture
 
@@ -59,7 +60,9 @@ def render_shots(
     footage = _Footage(project, mode)
     details = DetailMaps(project, relit.unshadowed, device) if mode == "detail" else None
     objects = [layer for layer in scene.hidden if project.layers[layer].kind == "object"]
-    draw = partial(_render_shot, project, renderer, details, objects, project.source_bit_depth)
+    # Of a shot that is re-framed or re-timed all frames are of one kind: none in the source's own view stands out.
+    ordinary = not any(isinstance(edit, ShotEdit) for edit in edits)
+    draw = partial(_render_shot, project, renderer, details, objects, project.source_bit_depth, ordinary)
     mark = unseen_marker(project, edits)
 
     def work(shot: Shot, pictures: dict[int, np.ndarray]) -> np.ndarray:
@@ -119,6 +122,7 @@ def _render_shot(
     details: DetailMaps | None,
     hidden: Sequence[int],
     bit_depth: int,
+    ordinary: bool,
     shot: Shot,
     pictures: dict[int, np.ndarray],
 ) -> np.ndarray:
@@ -127,14 +131,15 @@ def _render_shot(
     def alphas(frame: int) -> np.ndarray:
         return own_alphas(project, frame, pictures.get(frame))
 
+    as_solved = ordinary and is_still(project, shot)
     if details is None:
-        return renderer(shot, Inputs(None, alphas, bit_depth))
+        return renderer(shot, Inputs(None, alphas, bit_depth, as_solved=as_solved))
     if is_still(project, shot) and not details.changes_light:
         (frame,) = frames_of(shot)
         picture = pictures[frame]
         if hidden:
             picture = details.cleared(frame, picture, alphas(frame), hidden)
-        return renderer(shot, Inputs(picture, alphas, bit_depth))
+        return renderer(shot, Inputs(picture, alphas, bit_depth, as_solved=as_solved))
     apart = not shows_a_picture(shot, len(project.layers))
     carried = {
         (layer, frame): detail

@@ -29,7 +29,6 @@ from layerloom.rendering.sampling import (
     cell,
     ellipse,
     filtered,
-    filtered_share,
     is_inside,
     look_up,
     look_up_level,
@@ -49,11 +48,10 @@ TILE_COLUMNS, TILE_ROWS = 128, 16
 VIEW = np.dtype(
     [("simple", "?"), ("mapped", "?"), ("visible", "i4", TILE_COLUMNS)]
     + [(name, "f4", TILE_COLUMNS) for name in ("seen", "kept", "u", "v")]
-    + [("covered", "f4", (4, TILE_COLUMNS)), ("filtered", "f4", TILE_COLUMNS)]
+    + [("covered", "f4", (4, TILE_COLUMNS))]
 )
 """An instance in a row of a tile: its shares, where it is to be looked at, and, once it is `mapped`, where that lies on
-the canvas, what a pixel covers there and the share of the filtered texture. `simple`, for the whole tile: so little
-that one probe is enough."""
+the canvas and what a pixel covers there. `simple`, for the whole tile: so little that one probe is enough."""
 PART = np.dtype([("reaches", "?"), ("change", "f4", (6, TILE_COLUMNS))])
 """Of a stage and an instance: whether its change reaches the tile; colour, and opacity of each colour."""
 STAGE = np.dtype([("paint", "f4", (6, TILE_COLUMNS)), ("total", "f4", (6, TILE_COLUMNS))])
@@ -213,7 +211,7 @@ def draw_row(
             show(view, sums)
             for stage in range(stages):
                 if rows.parts[stage, i].reaches:
-                    if not view.simple:
+                    if instance.as_solved and not view.simple:
                         restore(rows.parts[stage, i].change, sums)
                     add_change(rows.parts[stage, i].change, view, sums, rows.stages[stage].total)
     finish(detail, rows.stages, sums, output)
@@ -309,7 +307,6 @@ def find_uv(instance: Record, first: Record, second: Record, row: int, left: int
         view.u[column], view.v[column] = u, v
         for k in range(4):
             view.covered[k, column] = shape[k]
-        view.filtered[column] = filtered_share(xx, xy, yx, yy) if instance.moves else ZERO
 
 
 @njit(**FAST)
@@ -395,21 +392,18 @@ def look_up_image(image: Record, view: Record, needed: Array, values: Array) -> 
 
 @njit(**FAST)
 def look_up_texture(image: Record, view: Record, needed: Array, changes: bool, values: Array, lacking: Array) -> None:
-    """As `look_up_image`, a texture as it was solved; filtered only as far as the shot covers more of the source."""
+    """A texture as it was solved; where something `changes` it, also what it lacks of the filtered one."""
     lacking[:] = ZERO
     for column in range(TILE_COLUMNS):
         a = b = c = d = ZERO
         if needed[column]:
-            u, v, share = view.u[column], view.v[column], view.filtered[column]
+            u, v = view.u[column], view.v[column]
             a, b, c, d = look_up_level(image, 0, u - image.left, v - image.top)
-            if changes or share > ZERO:
+            if changes:
                 covered = view.covered
                 shape = covered[0, column], covered[1, column], covered[2, column], covered[3, column]
                 red, green, blue, _ = filtered(image, u, v, shape)
-                red, green, blue = red - a, green - b, blue - c
-                a, b, c = a + share * red, b + share * green, c + share * blue
-                rest = ONE - share
-                lacking[0, column], lacking[1, column], lacking[2, column] = rest * red, rest * green, rest * blue
+                lacking[0, column], lacking[1, column], lacking[2, column] = red - a, green - b, blue - c
         values[0, column], values[1, column], values[2, column], values[3, column] = a, b, c, d
 
 
@@ -431,7 +425,7 @@ def find_content(
     """Texture and light where they are needed; `content` is the one in the other. If something `changes` it, also what
     the texture lacks of the filtered one."""
     light, content = sums.light, sums.content
-    if view.simple:
+    if view.simple or not instance.as_solved:
         look_up_image(texture, view, sums.needed, content)
     else:
         look_up_texture(texture, view, sums.needed, changes, content, sums.lacking)

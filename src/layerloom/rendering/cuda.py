@@ -71,6 +71,7 @@ class CudaRenderer:
             has_details=bool(inputs.details),
             has_opacities=has_opacities,
             is_half=self._value == torch.float16,
+            as_solved=inputs.as_solved,
         )
         return output
 

@@ -6,7 +6,7 @@ An instance of a layer at time t shows an output pixel p what lies at q = to_sou
     own alpha         the stored plane at q; between two frames blended from where the same texel lies in each
     R(uv, t)          lighting grid, bilinear; between two frames linear at fixed uv
     c, a              change and opacity of an edit, filtered to what the pixel covers of the canvas
-    T(uv)             texture, bilinear, as it was solved; filtered where the pixel covers more than one of the source's
+    T(uv)             texture, likewise; in ordinary frames bilinear, as it was solved at the source's pixels
 
 Instances are composited front to back: `seen` with all of them, `kept` without the hidden ones. With the source's
 picture, e = picture − Σ seen R T is what the layers cannot explain; without it e is 0. The frame starts as
@@ -24,8 +24,7 @@ in each. Beyond the picture e fades out.
 
 Filtering: J, the map's derivative at the pixel, stretches it to an ellipse of texels. Up to eight probes are spread
 along the long axis so that each covers at most about 1.75 texels or the short axis; where a probe covers more, it is
-taken from smaller copies of the canvas, blended between two of them. The same ellipse of the homography's derivative
-says how many of the source's pixels a pixel covers.
+taken from smaller copies of the canvas, blended between two of them.
 """
 
 from collections.abc import Sequence
@@ -42,7 +41,6 @@ from layerloom.project import Project
 from layerloom.rendering.scene import (
     BILINEAR_TEXELS_PER_PIXEL,
     DETAIL_MARGIN,
-    FILTERED_PER_PIXEL,
     FINEST_TEXELS_PER_PIXEL,
     HALVINGS_PER_TEXEL,
     MOST_PROBES,
@@ -108,12 +106,11 @@ def _view(scene: Scene, shot: Shot, index: int, inputs: Inputs, device: torch.de
     first, second, share = neighbours(instance.time)
     ends = (_uv(project, instance.layer, frame, xy) for frame in (first, second))
     uv, stretch = (torch.lerp(one, other, share) for one, other in zip(*ends, strict=True))
-    of_source = _derivative(instance.to_source, _positions(shot, np.eye(3), device)).float()
-    jacobian = stretch @ of_source
+    jacobian = stretch @ _derivative(instance.to_source, _positions(shot, np.eye(3), device)).float()
     light = torch.lerp(_light(project, instance.layer, first, uv), _light(project, instance.layer, second, uv), share)
     places = _places(project, instance, xy, uv)
     own = _own_alpha(project, instance.layer, inputs, places)
-    texture, lacking = _texture(scene.textures[instance.layer], uv, jacobian, of_source)
+    texture, lacking = _texture(scene.textures[instance.layer], uv, jacobian, inputs.as_solved)
     details = tuple(
         (weight, _look_up(_tensor(inputs.details[instance.layer, frame], device), place + DETAIL_MARGIN))
         for frame, weight, place in places
@@ -122,12 +119,11 @@ def _view(scene: Scene, shot: Shot, index: int, inputs: Inputs, device: torch.de
     return _View(own, uv, jacobian, light, light * texture, lacking, details)
 
 
-def _texture(image: Pyramid, uv: Positions, jacobian: Jacobian, of_source: Jacobian) -> tuple[Colours, Colours]:
+def _texture(image: Pyramid, uv: Positions, jacobian: Jacobian, as_solved: bool) -> tuple[Colours, Colours]:
     """A texture as an output pixel shows it, and what it lacks of the filtered one."""
-    solved = _look_up(_tensor(image.levels[0], uv.device), uv + 1)[..., :3]
-    difference = filtered(image, uv, jacobian)[..., :3] - solved
-    share = ((_axes(of_source)[0] - 1) * FILTERED_PER_PIXEL).clamp(0, 1)[..., None]
-    return solved + share * difference, (1 - share) * difference
+    full = filtered(image, uv, jacobian)[..., :3]
+    shown = _look_up(_tensor(image.levels[0], uv.device), uv + 1)[..., :3] if as_solved else full
+    return shown, full - shown
 
 
 def _positions(shot: Shot, matrix: Homography, device: torch.device) -> Positions:
@@ -270,7 +266,11 @@ def filtered(image: Pyramid, uv: Positions, jacobian: Jacobian) -> Float[Tensor,
 
 def _ellipse(jacobian: Jacobian) -> tuple[Positions, Plane, Plane]:
     """The long axis of what a pixel covers (texels), the number of probes along it, and how often to halve for them."""
-    long, short, difference, mixed, root = _axes(jacobian)
+    product = jacobian @ jacobian.transpose(-1, -2)
+    mean = (product[..., 0, 0] + product[..., 1, 1]) / 2
+    difference, mixed = (product[..., 0, 0] - product[..., 1, 1]) / 2, product[..., 0, 1]
+    root = torch.hypot(difference, mixed)
+    long, short = (mean + root).sqrt(), (mean - root).clamp(min=0).sqrt()
     probes = (long / short.clamp(min=FINEST_TEXELS_PER_PIXEL) + 0.5).floor().clamp(1, MOST_PROBES)
     axis = torch.where(
         (difference >= 0)[..., None],
@@ -281,15 +281,6 @@ def _ellipse(jacobian: Jacobian) -> tuple[Positions, Plane, Plane]:
     covered = torch.maximum(long / probes, short)
     reached = (covered - BILINEAR_TEXELS_PER_PIXEL) * HALVINGS_PER_TEXEL
     return axis, probes, (covered / FINEST_TEXELS_PER_PIXEL).clamp(min=1).log2().minimum(reached).clamp(min=0)
-
-
-def _axes(jacobian: Jacobian) -> tuple[Plane, Plane, Plane, Plane, Plane]:
-    """The ellipse's axes, long and short; of J Jᵀ half its diagonal's difference, the other entry, and their norm."""
-    product = jacobian @ jacobian.transpose(-1, -2)
-    mean = (product[..., 0, 0] + product[..., 1, 1]) / 2
-    difference, mixed = (product[..., 0, 0] - product[..., 1, 1]) / 2, product[..., 0, 1]
-    root = torch.hypot(difference, mixed)
-    return (mean + root).sqrt(), (mean - root).clamp(min=0).sqrt(), difference, mixed, root
 
 
 def _between_nodes(

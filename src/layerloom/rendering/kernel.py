@@ -16,7 +16,6 @@ from torch import Tensor
 from layerloom.rendering.scene import (
     BILINEAR_TEXELS_PER_PIXEL,
     DETAIL_MARGIN,
-    FILTERED_PER_PIXEL,
     FINEST_TEXELS_PER_PIXEL,
     HALVINGS_PER_TEXEL,
     MOST_PROBES,
@@ -27,7 +26,6 @@ TILE_COLUMNS = tl.constexpr(32)
 
 FINEST, MOST = tl.constexpr(FINEST_TEXELS_PER_PIXEL), tl.constexpr(float(MOST_PROBES))
 BILINEAR, HALVINGS = tl.constexpr(BILINEAR_TEXELS_PER_PIXEL), tl.constexpr(HALVINGS_PER_TEXEL)
-FILTERED = tl.constexpr(FILTERED_PER_PIXEL)
 DETAIL_OFFSET = tl.constexpr(DETAIL_MARGIN - 0.5)
 
 # Of an instance. FIRST, SECOND: addresses of its maps before and after its time; TEXTURE, CHANGE, OPACITIES: of images.
@@ -53,14 +51,16 @@ def draw_frame(
     has_details: bool,
     has_opacities: bool,
     is_half: bool,
+    as_solved: bool,
 ) -> None:
-    """Fill `output`, h w 3, from a table of instances. is_half: images hold halves instead of floats."""
+    """Fill `output`, h w 3, from a table of instances. is_half: images hold halves instead of floats. as_solved: as
+    `Inputs` has it."""
     height, width = output.shape[:2]
     grid = triton.cdiv(width, TILE_COLUMNS.value), triton.cdiv(height, LAUNCH["BLOCK"] // TILE_COLUMNS.value)
     full_scale = 255.0 if output.dtype == torch.uint8 else 65535.0
     arrays = (instances, len(instances), backdrop, output if source is None else source, output, width, height)
     flags = {"HAS_SOURCE": source is not None, "HAS_DETAILS": has_details, "HAS_OPACITIES": has_opacities}
-    draw[grid](*arrays, **flags, FULL_SCALE=full_scale, IS_HALF=is_half, **LAUNCH)
+    draw[grid](*arrays, **flags, FULL_SCALE=full_scale, AS_SOLVED=as_solved, IS_HALF=is_half, **LAUNCH)
 
 
 @triton.jit
@@ -227,15 +227,6 @@ def ellipse(ux, uy, vx, vy):
 
 
 @triton.jit
-def filtered_share(xx, xy, yx, yy):
-    """Of the filtered texture, from the derivatives of pixels' places in the source."""
-    upper, lower, mixed = xx * xx + xy * xy, yx * yx + yy * yy, xx * yx + xy * yy
-    difference = (upper - lower) * 0.5
-    long = tl.sqrt((upper + lower) * 0.5 + tl.sqrt(difference * difference + mixed * mixed))
-    return tl.minimum(tl.maximum((long - 1.0) * FILTERED, 0.0), 1.0)
-
-
-@triton.jit
 def look_up_level(image, level, x, y, mask, IS_HALF: tl.constexpr):
     """The same in a copy of an image, which has a ring around it; x, y: texels of the largest one."""
     grid = image + (level + 1) * IMAGE_ENTRIES
@@ -275,17 +266,14 @@ def look_up_probes(image, x, y, axis_x, axis_y, probes, level, mask, IS_HALF: tl
 
 
 @triton.jit
-def look_up_texture(image, u, v, axis_x, axis_y, probes, level, share, changes, mask, IS_HALF: tl.constexpr):
-    """A texture as it was solved, filtered by a share; if something `changes` it, what it lacks of the filtered one."""
+def look_up_solved(image, u, v, axis_x, axis_y, probes, level, changes, mask, IS_HALF: tl.constexpr):
+    """A texture as it was solved; if something `changes` it, also what it lacks of the filtered one."""
     r, g, b, _ = look_up_level(image, 0, u, v, mask, IS_HALF)
     red, green, blue = u * 0.0, u * 0.0, u * 0.0
-    if (changes | (tl.max(tl.where(mask, share, 0.0)) > 0)) & (
-        tl.max(tl.where(mask, tl.maximum(probes - 1.0, level), 0.0)) > 0.0
-    ):
+    if changes & (tl.max(tl.where(mask, tl.maximum(probes - 1.0, level), 0.0)) > 0.0):
         red, green, blue, _ = look_up_probes(image, u, v, axis_x, axis_y, probes, level, mask, IS_HALF)
         red, green, blue = red - r, green - g, blue - b
-    rest = 1.0 - share
-    return r + share * red, g + share * green, b + share * blue, rest * red, rest * green, rest * blue
+    return r, g, b, red, green, blue
 
 
 @triton.jit
@@ -327,7 +315,7 @@ def store_level(output, value, mask, FULL_SCALE: tl.constexpr):
 def draw(
     instances, count, backdrop, source, output, width, height,
     HAS_SOURCE: tl.constexpr, HAS_DETAILS: tl.constexpr, HAS_OPACITIES: tl.constexpr, FULL_SCALE: tl.constexpr,
-    IS_HALF: tl.constexpr, BLOCK: tl.constexpr,
+    AS_SOLVED: tl.constexpr, IS_HALF: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     lane = tl.arange(0, BLOCK)
     column = tl.program_id(0) * TILE_COLUMNS + lane % TILE_COLUMNS
@@ -377,10 +365,14 @@ def draw(
                     mix(light_b, next_b, share),
                 )
             changes = address(instance, CHANGE) != 0
-            shown_r, shown_g, shown_b, lacking_r, lacking_g, lacking_b = look_up_texture(
-                table_at(instance, TEXTURE), u, v, axis_x, axis_y, probes, level,
-                filtered_share(xx, xy, yx, yy), changes, mask, IS_HALF,
-            )  # fmt: skip
+            texture = table_at(instance, TEXTURE)
+            lacking_r, lacking_g, lacking_b = zero, zero, zero
+            if AS_SOLVED:
+                shown_r, shown_g, shown_b, lacking_r, lacking_g, lacking_b = look_up_solved(
+                    texture, u, v, axis_x, axis_y, probes, level, changes, mask, IS_HALF
+                )
+            else:
+                shown_r, shown_g, shown_b, _ = filtered(texture, u, v, axis_x, axis_y, probes, level, mask, IS_HALF)
             shown_r, shown_g, shown_b = shown_r * light_r, shown_g * light_g, shown_b * light_b
             explained_r, explained_g, explained_b = (
                 explained_r + seen * shown_r,

@@ -15,10 +15,11 @@ from layerloom.staging import Homography, Instance, Shot, neighbours
 MATRIX = [(f"m{row}{column}", "f8") for row in range(3) for column in range(3)]
 INSTANCE = np.dtype(
     [*MATRIX, ("moves", "?"), ("first", "i8"), ("second", "i8"), ("share", "f4"), ("texture", "i8")]
-    + [(flag, "?") for flag in ("covers", "hidden", "replaced", "backdrop", "carries")]
+    + [(flag, "?") for flag in ("covers", "hidden", "replaced", "backdrop", "carries", "as_solved")]
 )
 """A homography, which `moves` unless it is the identity. `first`, `second`: maps on both sides of its time, and the
 `share` of the second. `covers`: no alpha, it is 1. `carries`: there are details.
+`as_solved`: how its texture is looked up.
 """
 GRIDS = ("node", "light", "alpha", "detail")
 MAPS = np.dtype(
@@ -104,6 +105,7 @@ class Maps:
         for record, instance in zip(self.instances, shot.instances, strict=True):
             _note_instance(record, instance, scene, numbers)
         self.instances["carries"] = bool(inputs.details)
+        self.instances["as_solved"] = inputs.as_solved
         self.records = np.zeros(len(numbers), MAPS)
         self._held = [_note_maps(self.records[numbers[key]], scene, *key, inputs) for key in numbers]
 

@@ -12,7 +12,6 @@ from layerloom.rendering.addresses import blend_floats, blend_levels, levels_at
 from layerloom.rendering.scene import (
     BILINEAR_TEXELS_PER_PIXEL,
     DETAIL_MARGIN,
-    FILTERED_PER_PIXEL,
     FINEST_TEXELS_PER_PIXEL,
     HALVINGS_PER_TEXEL,
     MOST_PROBES,
@@ -20,7 +19,6 @@ from layerloom.rendering.scene import (
 
 FINEST, MOST = np.float32(FINEST_TEXELS_PER_PIXEL), np.float32(MOST_PROBES)
 BILINEAR, HALVINGS = np.float32(BILINEAR_TEXELS_PER_PIXEL), np.float32(HALVINGS_PER_TEXEL)
-FILTERED = np.float32(FILTERED_PER_PIXEL)
 DETAIL_OFFSET = np.float32(DETAIL_MARGIN - 0.5)
 ALPHA_STEP = np.float32(1 / 65535)
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
@@ -142,15 +140,6 @@ def ellipse(ux: np.float32, uy: np.float32, vx: np.float32, vy: np.float32) -> E
     covered = max(long / probes, short)
     level = max(min(np.log2(max(covered / FINEST, ONE)), (covered - BILINEAR) * HALVINGS), ZERO)
     return axis_x * scale, axis_y * scale, probes, level
-
-
-@njit(**FAST)
-def filtered_share(xx: np.float32, xy: np.float32, yx: np.float32, yy: np.float32) -> np.float32:
-    """Of the filtered texture, from the derivatives of a pixel's place in the source."""
-    mean, difference = (xx * xx + xy * xy + yx * yx + yy * yy) * HALF, (xx * xx + xy * xy - yx * yx - yy * yy) * HALF
-    mixed = xx * yx + xy * yy
-    long = np.sqrt(mean + np.sqrt(difference * difference + mixed * mixed))
-    return min(max((long - ONE) * FILTERED, ZERO), ONE)
 
 
 @njit(inline="always", **FAST)

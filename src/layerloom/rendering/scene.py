@@ -25,11 +25,6 @@ BILINEAR_TEXELS_PER_PIXEL = 2.6
 Above, what it lacks is made up for until FINEST_TEXELS_PER_PIXEL of the first halved copy are reached. Below 2.625, so
 that one probe is enough."""
 HALVINGS_PER_TEXEL = 1 / (2 * FINEST_TEXELS_PER_PIXEL - BILINEAR_TEXELS_PER_PIXEL)
-FILTERED_SOURCE_PIXELS = 1.5
-"""Textures were solved by bilinear look-up at the source's pixels, however many texels these cover, and show what they
-hold when they are looked up that way. A pixel of a shot that covers so many of the source's pixels looks at a filtered
-texture, one that covers more than a single one at something between."""
-FILTERED_PER_PIXEL = 1 / (FILTERED_SOURCE_PIXELS - 1)
 MOST_PROBES = 8
 DETAIL_MARGIN = 16
 """Pixels beyond a picture over which what the layers cannot explain of it fades out."""
@@ -110,12 +105,15 @@ class Inputs:
         has: RGB and share, DETAIL_MARGIN pixels wider than the picture on each side. Empty for ordinary frames, which
         start from `source`, and without the source's pictures.
     bit_depth: of the pixels to make, 8 or 16.
+    as_solved: look textures up as they were solved, bilinearly at the source's own pixels, however many texels these
+        cover. For ordinary frames alone: between these pixels, what a texture holds beyond them is noise.
     """
 
     source: np.ndarray | None
     own_alphas: Callable[[int], UInt16[np.ndarray, "objects h w"]]
     bit_depth: int
     details: Mapping[tuple[int, int], Float32[np.ndarray, "wide_h wide_w 4"]] = field(default_factory=dict)
+    as_solved: bool = False
 
 
 class Scene:
