@@ -6,6 +6,8 @@ neighbourhoods differ in by a brightness and a contrast of their own does not co
 where there is nothing to hold on to, the flow stays what it was.
 """
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float32
@@ -66,7 +68,22 @@ def _slopes(image: Grey) -> tuple[Grey, Grey]:
 
 def neighbourhood_mean(image: Image) -> Image:
     """Over the neighbourhood: two boxes, one after the other, which fall off much like a Gaussian."""
+    if image.device.type == "cpu":
+        return _mean_on_host(image)
     for _ in range(2):
         image = F.avg_pool2d(image, (1, BOX_PIXELS), 1, (0, BOX_PIXELS // 2), count_include_pad=False)
         image = F.avg_pool2d(image, (BOX_PIXELS, 1), 1, (BOX_PIXELS // 2, 0), count_include_pad=False)
     return image
+
+
+def _mean_on_host(image: Image) -> Image:
+    """The same by OpenCV, whose boxes take a hundredth of the time that PyTorch's take on a CPU."""
+    planes = image.detach().flatten(0, 1).numpy()
+    inside = _box(np.ones(planes.shape[1:], np.float32))
+    means = np.stack([_box(_box(plane) / inside) / inside for plane in planes])
+    return torch.from_numpy(means).view(image.shape)
+
+
+def _box(plane: np.ndarray) -> np.ndarray:
+    """Mean over a box, with zeros outside of the plane."""
+    return cv2.blur(plane, (BOX_PIXELS, BOX_PIXELS), borderType=cv2.BORDER_CONSTANT)
