@@ -17,7 +17,7 @@ errors conventions clip parallel compiling
 media.images media.colour media.container media.reading media.sound media.writing media
 synthetic progress gaps
 prepare.refine prepare.raft prepare.flow prepare.links prepare.masks prepare.outlines prepare.complete prepare.motion
-prepare.softness prepare.evidence prepare.plate prepare.looks prepare.discover prepare.distant prepare
+prepare.evidence prepare.plate prepare.softness prepare.looks prepare.discover prepare.distant prepare
 kernels.reference kernels.cpu kernels.hashgrid kernels.mlp kernels.tiles kernels.mapping kernels.objective
 kernels.consistency kernels.adam kernels.splat kernels.dispatch kernels
 model.encoding model.canvas model.layers model.storage model

@@ -131,10 +131,11 @@ def _render_shot(
     def alphas(frame: int) -> np.ndarray:
         return own_alphas(project, frame, pictures.get(frame))
 
-    as_solved = ordinary and is_still(project, shot)
+    still = is_still(project, shot)
+    as_solved = ordinary and still
     if details is None:
         return renderer(shot, Inputs(None, alphas, bit_depth, as_solved=as_solved))
-    if is_still(project, shot) and not details.changes_light:
+    if still and not details.changes_light:
         (frame,) = frames_of(shot)
         picture = pictures[frame]
         if hidden:

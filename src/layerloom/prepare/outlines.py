@@ -41,6 +41,7 @@ PRIOR_LOGIT_PER_PIXEL = 2.7
 Video = UInt8[np.ndarray, "t h w 3"]
 Distances = Float32[np.ndarray, "t h w"]
 Map = Float32[np.ndarray, "h w"]
+Window = tuple[slice, slice]
 
 
 def signed_distance(inside: Bool[np.ndarray, "h w"], farthest: float = FARTHEST_PIXELS) -> Map:
@@ -116,7 +117,7 @@ def _shift_onto(strength: Map, distance: Map, alone: Bool[np.ndarray, "h w"]) ->
     """The shift (x, y) that gains most edge strength along the outline for its length, to parts of a pixel."""
     outline = np.exp(-np.square(distance / 0.8) / 2) * (np.abs(distance) < 3) * alone
     reach = ALIGNED_PIXELS
-    window = _window(outline > 0, 0)
+    window = window_around(outline > 0, 0)
     outline = outline[window]
     if outline.sum() < 5:
         return np.zeros(2)
@@ -162,7 +163,7 @@ def _displacements(
 ) -> list[tuple[int, Float64[np.ndarray, " 3"], float]]:
     """How `frame`'s outline lies against those of the frames it is linked with: frame, shift and swelling, weight."""
     here = distances[frame]
-    window = _window(here > -4)
+    window = window_around(here > -4)
     slopes = [cv2.Sobel(here, cv2.CV_32F, *axes, scale=1 / 8)[window] for axes in ((1, 0), (0, 1))]
     here, other = here[window], others[frame][window]
     found: list[tuple[int, Float64[np.ndarray, " 3"], float]] = []
@@ -246,7 +247,7 @@ def edge_rise(frames: Video, distances: Distances) -> float:
 def _edge_strength(frame: UInt8[np.ndarray, "h w 3"], distance: Map) -> Float64[np.ndarray, "2 steps"]:
     """Sums and counts of colour change across the outline in steps of half a pixel of distance from it."""
     length = 4 * OFFSET_REACH_PIXELS + 1
-    window = _window(distance > -OFFSET_REACH_PIXELS - 2)
+    window = window_around(distance > -OFFSET_REACH_PIXELS - 2)
     if distance[window].size == 0:
         return np.zeros((2, length))
     distance = cv2.GaussianBlur(distance[window], (0, 0), 1.0)
@@ -289,7 +290,7 @@ def settle_by_colour(
         nearest = distances[:, frame].max(0)
         shares = np.zeros((len(distances), *nearest.shape), np.float32)
         shares[distances[:, frame] > 0] = 1
-        window = _window((nearest > -FARTHEST_PIXELS + 1) & (nearest < FARTHEST_PIXELS - 1))
+        window = window_around((nearest > -FARTHEST_PIXELS + 1) & (nearest < FARTHEST_PIXELS - 1))
         if nearest[window].size == 0:
             return shares
         lab = _lab(frames[frame][window])
@@ -395,9 +396,10 @@ def _softmax(score: Float32[np.ndarray, "layers h w"]) -> Float32[np.ndarray, "l
     return likely / likely.sum(0)
 
 
-def _window(where: Bool[np.ndarray, "h w"], margin: int = 8) -> tuple[slice, slice]:
+def window_around(where: Bool[np.ndarray, "h w"], margin: int = 8) -> Window:
     """The smallest part of the image that holds all of `where`, and a margin."""
     left, top, width, height = cv2.boundingRect(where.astype(np.uint8))
     if width == 0:
         return slice(0, 0), slice(0, 0)
-    return slice(max(top - margin, 0), top + height + margin), slice(max(left - margin, 0), left + width + margin)
+    bottom, right = min(top + height + margin, where.shape[0]), min(left + width + margin, where.shape[1])
+    return slice(max(top - margin, 0), bottom), slice(max(left - margin, 0), right)

@@ -65,7 +65,7 @@ def _plate(
     samples: list[tuple[Colour, Map]] = []
     size = (labs[t].shape[1], labs[t].shape[0])
     centres = pixel_centres(size)
-    for other in _frames_to_look_at(t, len(labs)):
+    for other in frames_to_look_at(t, len(labs), NEAR_FRAMES):
         way = np.linalg.inv(motion[other]) @ motion[t]
         position = _target(way, centres)
         if _inside(position, size).mean() >= LEAST_OVERLAP:
@@ -75,9 +75,10 @@ def _plate(
     return _usual_colour(samples, labs[t])
 
 
-def _frames_to_look_at(t: int, frames: int) -> list[int]:
+def frames_to_look_at(t: int, frames: int, near: Sequence[int]) -> list[int]:
+    """Frames that may show what frame `t` hides: over the whole clip, and some `near` ones, not the next."""
     chosen = set(np.round(np.linspace(0, frames - 1, SAMPLES)).astype(int).tolist())
-    chosen |= {t + sign * distance for distance in NEAR_FRAMES for sign in (-1, 1)}
+    chosen |= {t + sign * distance for distance in near for sign in (-1, 1)}
     apart = min(3, frames // 4)
     return sorted(other for other in chosen if 0 <= other < frames and abs(other - t) >= max(apart, 1))
 

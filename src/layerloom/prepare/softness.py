@@ -18,7 +18,9 @@ from jaxtyping import Bool, Float, Float32, Float64, UInt8
 from layerloom.clip import Masks
 from layerloom.conventions import Size, fit_long_edge, pixel_centres, transform_points
 from layerloom.parallel import do_in_threads, in_threads
-from layerloom.prepare.outlines import signed_distance
+from layerloom.prepare.flow import shrink
+from layerloom.prepare.outlines import Window, signed_distance, window_around
+from layerloom.prepare.plate import frames_to_look_at
 
 WORK_LONG_EDGE = 960
 """Softness is measured on frames this small."""
@@ -48,9 +50,9 @@ MOST_OUTSIDE, MOST_INSIDE = 0.15, 0.6
 """And leave less than this unexplained, of the squared difference between object and background: else the picture shows
 something else than these two. Inside there is the object's texture, too."""
 SAMPLES = 8
+"""How many frames say whether a mask is soft already."""
 NEAR_FRAMES = (4, 8, 16, 32)
-LEAST_APART = 3
-"""Frames over the whole clip, and near ones, but none nearer than this, which the background is read from."""
+"""Beside frames over the whole clip, those which the background is read from."""
 AGREEING_LEVELS = (1e6, 40.0, 15.0)
 """How far samples of the background may be off what is usual, of 255, round after round."""
 MOST_LIGHT = 0.5
@@ -65,7 +67,6 @@ Video = UInt8[np.ndarray, "t h w 3"]
 Map = Float32[np.ndarray, "h w"]
 Colour = Float32[np.ndarray, "h w 3"]
 Matrices = Float64[np.ndarray, "t 3 3"]
-Window = tuple[slice, slice]
 
 
 def soften(masks: Masks, frames: Video, motion: Float[np.ndarray, "layers t 3 3"]) -> Masks:
@@ -83,7 +84,7 @@ def soften(masks: Masks, frames: Video, motion: Float[np.ndarray, "layers t 3 3"
     to_work = np.diag([size[0] / frames.shape[2], size[1] / frames.shape[1], 1.0])
     distances = _distances(masks, size)
     empty = np.where((distances < -FARTHEST_REACH).all(0), np.uint8(255), np.uint8(0))
-    clip = _Footage(_resized(frames, size), distances, empty, to_work @ motion @ np.linalg.inv(to_work))
+    clip = _Footage(shrink(frames, size), distances, empty, to_work @ motion @ np.linalg.inv(to_work))
     coverage = masks.coverage.copy()
     for i in hard:
         cells = _Cells.around(clip, i)
@@ -189,7 +190,7 @@ def _blur_over_time(costs: Float32[np.ndarray, "t *rest"]) -> Float32[np.ndarray
 def _costs(clip: _Footage, index: int, t: int, cells: _Cells) -> list[Float32[np.ndarray, "rows columns costs"]]:
     """For each reach, how badly each of its widths explains frame t around each cell: Σ ‖I − α F − (1 − α) B‖² outside
     of the mask, for each width; the same inside; and Σ ‖F − B‖² inside."""
-    window = _window(np.abs(clip.distances[index, t]) < FARTHEST_REACH, 2 * FARTHEST_REACH)
+    window = window_around(np.abs(clip.distances[index, t]) < FARTHEST_REACH, 2 * FARTHEST_REACH)
     if clip.distances[index, t][window].size == 0:
         nothing = np.zeros((cells.rows, cells.columns, 2 * WIDTHS + 1), np.float32)
         return [nothing for _ in REACHES_PIXELS]
@@ -269,7 +270,7 @@ def _background(
     motion = clip.motion[-1]
     rows, columns = window
     samples: list[tuple[Colour, Map]] = []
-    for other in _other_frames(t, len(clip.frames)):
+    for other in frames_to_look_at(t, len(clip.frames), NEAR_FRAMES):
         way = np.linalg.inv(motion[other]) @ motion[t]
         colour = _look_through(clip.frames[other], way, rows, columns, cv2.BORDER_REPLICATE)
         weight = _look_through(clip.empty[other], way, rows, columns, cv2.BORDER_CONSTANT)
@@ -302,12 +303,6 @@ def _look_through(
     return cv2.warpPerspective(image, from_centres @ way @ to_window, size, flags=flags, borderMode=border)
 
 
-def _other_frames(t: int, frames: int) -> list[int]:
-    chosen = set(np.rint(np.linspace(0, frames - 1, SAMPLES)).astype(int).tolist())
-    chosen |= {t + sign * distance for distance in NEAR_FRAMES for sign in (-1, 1)}
-    return sorted(other for other in chosen if 0 <= other < frames and abs(other - t) >= min(LEAST_APART, frames // 4))
-
-
 def _draw_ramps(
     coverage: UInt8[np.ndarray, "t h w"],
     others: UInt8[np.ndarray, "_ t h w"],
@@ -322,7 +317,7 @@ def _draw_ramps(
 
     def draw(t: int) -> None:
         inside = coverage[t] > 127
-        window = _window(inside, round(farthest))
+        window = window_around(inside, round(farthest))
         if inside[window].size == 0:
             return
         place = transform_points((cells.motion[t] @ to_work).astype(np.float32), centres[window])
@@ -359,26 +354,7 @@ def _distances(masks: Masks, size: Size) -> Float32[np.ndarray, "objects t h w"]
     distances = np.empty((*masks.coverage.shape[:2], size[1], size[0]), np.float32)
 
     def measure(place: tuple[int, int]) -> None:
-        distances[place] = signed_distance(_resized(masks.coverage[place][None], size)[0] > 127)
+        distances[place] = signed_distance(shrink(masks.coverage[place][None], size)[0] > 127)
 
     do_in_threads(measure, np.ndindex(*masks.coverage.shape[:2]))
     return distances
-
-
-def _resized(images: UInt8[np.ndarray, "t h0 w0 *c"], size: Size) -> UInt8[np.ndarray, "t h w *c"]:
-    if (images.shape[2], images.shape[1]) == size:
-        return images
-
-    def resize(image: np.ndarray) -> np.ndarray:
-        return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-
-    return np.stack(list(in_threads(resize, images)))
-
-
-def _window(where: Bool[np.ndarray, "h w"], margin: int) -> Window:
-    """The smallest part of the image that holds all of `where`, and a margin."""
-    left, top, width, height = cv2.boundingRect(where.astype(np.uint8))
-    if width == 0:
-        return slice(0, 0), slice(0, 0)
-    bottom, right = min(top + height + margin, where.shape[0]), min(left + width + margin, where.shape[1])
-    return slice(max(top - margin, 0), bottom), slice(max(left - margin, 0), right)
