@@ -13,7 +13,18 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "layerloom"
 # Numba and Triton compile these modules' functions from their source, which the hook would change.
 COMPILED = {
     f"layerloom.kernels.{name}"
-    for name in ("cpu", "hashgrid", "mlp", "tiles", "mapping", "objective", "consistency", "adam", "splat")
+    for name in (
+        "cpu",
+        "hashgrid",
+        "mlp",
+        "tiles",
+        "mapping",
+        "objective",
+        "consistency",
+        "adam",
+        "splat",
+        "neighbourhood",
+    )
 } | {f"layerloom.rendering.{name}" for name in ("addresses", "sampling", "tiles", "cpu", "kernel")}
 
 

@@ -16,10 +16,10 @@ ORDER_ON_THE_PAGE = """
 errors conventions clip parallel compiling
 media.images media.colour media.container media.reading media.sound media.writing media
 synthetic progress gaps
+kernels.reference kernels.cpu kernels.hashgrid kernels.mlp kernels.tiles kernels.mapping kernels.objective
+kernels.consistency kernels.adam kernels.splat kernels.neighbourhood kernels.dispatch kernels
 prepare.refine prepare.raft prepare.flow prepare.links prepare.masks prepare.outlines prepare.complete prepare.motion
 prepare.evidence prepare.plate prepare.softness prepare.looks prepare.discover prepare.distant prepare
-kernels.reference kernels.cpu kernels.hashgrid kernels.mlp kernels.tiles kernels.mapping kernels.objective
-kernels.consistency kernels.adam kernels.splat kernels.dispatch kernels
 model.encoding model.canvas model.layers model.storage model
 train.config train.sampling train.losses train.schedule train.optimiser train.fused train.trainer
 train.warming train

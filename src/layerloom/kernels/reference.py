@@ -12,10 +12,13 @@ from itertools import product
 from math import prod
 
 import torch
+import torch.nn.functional as functional
 from jaxtyping import Float, Int
 from torch import Tensor
 
 HASH_PRIMES = (1, 2654435761, 805459861)
+NEIGHBOURHOOD_PIXELS = 7
+"""Width of the boxes that make a neighbourhood, which falls off to nothing at about twice this width."""
 
 
 @dataclass(frozen=True)
@@ -125,3 +128,15 @@ def splat(
         share = (fraction[:, 0] if dx else 1 - fraction[:, 0]) * (fraction[:, 1] if dy else 1 - fraction[:, 1])
         index = (row * size[0] + column).where(inside, 0).long()
         into.index_add_(0, index, rows_of_values * (share * inside)[:, None])
+
+
+def neighbourhood_mean(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    """Mean over each pixel's neighbourhood: of two boxes, one after the other, which fall off much like a Gaussian.
+
+    Of a box only what lies inside of the image counts.
+    """
+    width, reach = NEIGHBOURHOOD_PIXELS, NEIGHBOURHOOD_PIXELS // 2
+    for _ in range(2):
+        images = functional.avg_pool2d(images, (1, width), 1, (0, reach), count_include_pad=False)
+        images = functional.avg_pool2d(images, (width, 1), 1, (reach, 0), count_include_pad=False)
+    return images

@@ -102,8 +102,9 @@ def _sample_links(flow: Sequence[FlowField], coverage: UInt8[np.ndarray, "t h w"
     generator = np.random.default_rng(0)
     full_size = (coverage.shape[2], coverage.shape[1])
     found: list[tuple[int, int, np.ndarray, np.ndarray, np.ndarray]] = []
+    layers = {size: covered(coverage, size) for size in {field.size for field in flow}}
     for field in flow:
-        layer = covered(coverage, field.size)
+        layer = layers[field.size]
         candidates = [_candidates(image, generator) for image in layer]
         areas = layer.sum((1, 2))
         for t in range(len(field.forward)):

@@ -6,16 +6,14 @@ neighbourhoods differ in by a brightness and a contrast of their own does not co
 where there is nothing to hold on to, the flow stays what it was.
 """
 
-import cv2
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float32
 from torch import Tensor
 
+from layerloom.kernels.dispatch import neighbourhood_mean
+
 ROUNDS = 4
-BOX_PIXELS = 7
-"""Of the neighbourhood, which falls off to nothing at about twice this width."""
 NOISE = 2.0 / 255
 """Of the frames' grey: neighbourhoods with less slope than that of noise keep their flow."""
 LARGEST_STEP_PIXELS = 0.5
@@ -29,7 +27,7 @@ def refine_flow(first: Grey, second: Grey, flow: FlowImage) -> Float32[Tensor, "
     """Flow from `first` to `second` (grey in [0, 1]), in pixels; correct to about a pixel when it comes in."""
     first = first - neighbourhood_mean(first)
     slope_x, slope_y = _slopes(first)
-    xx, xy, yy = (neighbourhood_mean(part) for part in (slope_x * slope_x, slope_x * slope_y, slope_y * slope_y))
+    xx, xy, yy = _means(slope_x * slope_x, slope_x * slope_y, slope_y * slope_y)
     xx, yy = xx + NOISE**2, yy + NOISE**2
     determinant = xx * yy - xy * xy
     flow = flow.float()
@@ -37,10 +35,10 @@ def refine_flow(first: Grey, second: Grey, flow: FlowImage) -> Float32[Tensor, "
         there = look_along(second, flow)
         there = there - neighbourhood_mean(there)
         # The contrast that makes them most alike.
-        together, alone = neighbourhood_mean(there * first), neighbourhood_mean(there * there)
+        together, alone = _means(there * first, there * there)
         gain = ((together + NOISE**2) / (alone + NOISE**2)).clamp(0.5, 2)
         error = gain * there - first
-        along_x, along_y = neighbourhood_mean(slope_x * error), neighbourhood_mean(slope_y * error)
+        along_x, along_y = _means(slope_x * error, slope_y * error)
         step = torch.cat([xy * along_y - yy * along_x, xy * along_x - xx * along_y], 1) / determinant
         flow = flow + step.clamp(-LARGEST_STEP_PIXELS, LARGEST_STEP_PIXELS)
     return flow
@@ -66,24 +64,6 @@ def _slopes(image: Grey) -> tuple[Grey, Grey]:
     return (wide[..., 2:] - wide[..., :-2]) / 2, (tall[..., 2:, :] - tall[..., :-2, :]) / 2
 
 
-def neighbourhood_mean(image: Image) -> Image:
-    """Over the neighbourhood: two boxes, one after the other, which fall off much like a Gaussian."""
-    if image.device.type == "cpu":
-        return _mean_on_host(image)
-    for _ in range(2):
-        image = F.avg_pool2d(image, (1, BOX_PIXELS), 1, (0, BOX_PIXELS // 2), count_include_pad=False)
-        image = F.avg_pool2d(image, (BOX_PIXELS, 1), 1, (BOX_PIXELS // 2, 0), count_include_pad=False)
-    return image
-
-
-def _mean_on_host(image: Image) -> Image:
-    """The same by OpenCV, whose boxes take a hundredth of the time that PyTorch's take on a CPU."""
-    planes = image.detach().flatten(0, 1).numpy()
-    inside = _box(np.ones(planes.shape[1:], np.float32))
-    means = np.stack([_box(_box(plane) / inside) / inside for plane in planes])
-    return torch.from_numpy(means).view(image.shape)
-
-
-def _box(plane: np.ndarray) -> np.ndarray:
-    """Mean over a box, with zeros outside of the plane."""
-    return cv2.blur(plane, (BOX_PIXELS, BOX_PIXELS), borderType=cv2.BORDER_CONSTANT)
+def _means(*images: Grey) -> tuple[Grey, ...]:
+    """Over the neighbourhood; all at once, as a GPU takes as long to be told of one."""
+    return neighbourhood_mean(torch.cat(images, 1)).split(1, 1)
