@@ -255,3 +255,11 @@ def test_exact_masks_stay_though_texture_looks_like_edges_or_the_flow_loses_the_
         coverage[(0, frame, *shown)] = 255
     masks = Masks(("box",), coverage, np.full_like(coverage, 255))
     np.testing.assert_array_equal(complete_masks(masks, frames, compute_flow(frames)).coverage, coverage)
+
+
+def test_an_object_that_has_left_the_picture_is_surely_absent() -> None:
+    coverage = np.stack([square(WIDTH - SPEED * left) for left in reversed(range(FRAMES))])[None]
+    masks = Masks(("object",), coverage, np.full_like(coverage, 255))
+    done = complete_masks(masks, pictures(masks), moving_flow())
+    assert coverage[0, -2].any() and not coverage[0, -1].any()
+    assert (done.coverage == coverage).all() and (done.trust[0, -1] == 255).all()

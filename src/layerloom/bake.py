@@ -70,7 +70,8 @@ class _Maps:
     def uv(self, frame: int, xy: Float[Tensor, "h w 2"], size: Size) -> Float[Tensor, "h w 2"]:
         """Texel positions at pixels of a frame of source size."""
         offset = _between_nodes(self.offset[frame][None], xy[None], size)[0]
-        return xy @ self.affine[frame, :, :2].T + self.affine[frame, :, 2] + offset.permute(1, 2, 0)
+        by_x, by_y, shift = self.affine[frame].unbind(1)  # a product of matrices so thin takes a GPU longer
+        return xy[..., :1] * by_x + xy[..., 1:] * by_y + shift + offset.permute(1, 2, 0)
 
     def light(self, frame: int, uv: Float[Tensor, "h w 2"]) -> Float[Tensor, "3 h w"]:
         return _between_nodes(self.lighting[frame][None], uv[None], self.canvas)[0]
@@ -93,7 +94,8 @@ class _Maps:
         right, below = torch.diff(uv, dim=1), torch.diff(uv, dim=0)
         right, below = torch.cat([right, right[:, -1:]], 1), torch.cat([below, below[-1:]])
         area = (right[..., 0] * below[..., 1] - right[..., 1] * below[..., 0]).abs()
-        return (area / torch.linalg.det(self.affine[frame, :, :2]).abs().clamp(min=1e-6)).clamp(max=1)
+        (a, b, _), (c, d, _) = self.affine[frame].unbind(0)
+        return (area / (a * d - b * c).abs().clamp(min=1e-6)).clamp(max=1)
 
     def look_up(self, uv: Float[Tensor, "h w 2"]) -> Float[Tensor, "3 h w"]:
         """The texture, bilinear between texel centres."""

@@ -9,7 +9,6 @@ import av
 import av.error
 import cv2
 import numpy as np
-import OpenEXR
 from jaxtyping import Float, Float32, Num, UInt8, UInt16
 from PIL import Image
 
@@ -20,8 +19,6 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".
 """What can be read, as a still image or as a frame of a folder."""
 
 WRITABLE_SUFFIXES = (".png", ".jpg", ".jpeg", ".exr")
-
-_EXR_HEADER = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
 
 
 def to_float(image: Num[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
@@ -134,7 +131,7 @@ def write_image(path: Path, image: Num[np.ndarray, "h w"] | Num[np.ndarray, "h w
     try:
         with atomic_file(path) as temporary:
             if suffix == ".exr":
-                _write_exr(temporary, image)
+                _write_exr(temporary, {"": image})
             else:
                 temporary.write_bytes(_encode(suffix, image))
     except OSError as error:
@@ -145,9 +142,7 @@ def write_exr_parts(path: Path, parts: Mapping[str, Float[np.ndarray, "h w"] | F
     """Write an EXR of several named parts, each as `write_image` writes one (ZIP, half or float32), atomically."""
     try:
         with atomic_file(Path(path)) as temporary:
-            OpenEXR.File(
-                [OpenEXR.Part(dict(_EXR_HEADER), _exr_channels(image), name) for name, image in parts.items()]
-            ).write(str(temporary))
+            _write_exr(temporary, parts)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
 
@@ -189,8 +184,13 @@ def _encode(suffix: str, image: Num[np.ndarray, "..."]) -> bytes:
     return cv2.imencode(suffix, pixels, parameters)[1].tobytes()
 
 
-def _write_exr(path: Path, image: Num[np.ndarray, "..."]) -> None:
-    OpenEXR.File(dict(_EXR_HEADER), _exr_channels(image)).write(str(path))
+def _write_exr(path: Path, parts: Mapping[str, Num[np.ndarray, "..."]]) -> None:
+    """One part without a name, or several."""
+    import OpenEXR  # here, as it takes a tenth of a second, which most commands need not spend
+
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    layers = [OpenEXR.Part(dict(header), _exr_channels(image), name) for name, image in parts.items()]
+    OpenEXR.File(layers).write(str(path))
 
 
 def _exr_channels(image: Num[np.ndarray, "..."]) -> dict[str, np.ndarray]:
@@ -201,6 +201,8 @@ def _exr_channels(image: Num[np.ndarray, "..."]) -> dict[str, np.ndarray]:
 
 
 def _read_exr(path: Path) -> Float32[np.ndarray, "h w c"]:
+    import OpenEXR
+
     try:
         with OpenEXR.File(str(path), separate_channels=True) as file:
             header = dict(file.header())  # closing the file empties its own

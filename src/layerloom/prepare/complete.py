@@ -26,6 +26,7 @@ from layerloom.prepare.outlines import (
     settle_by_colour,
     signed_distance,
     steady,
+    window_around,
 )
 
 WORK_LONG_EDGE = 480
@@ -88,9 +89,12 @@ def _trust(
             else:
                 decided = np.abs(coverage[i, frame] / np.float32(127.5) - 1)
                 sureness = FILLED_TRUST * _ramp(decided, 0.5, 0.9) * given[i].any()
-            from_outline = _ramp(_outline_distance(coverage[i, frame]), 1.0, sure_pixels[i])
-            floor = OUTLINE_TRUST if known else 0.0
-            trust[i, frame] = np.round(sureness * (floor + (1 - floor) * from_outline))
+            window = window_around(coverage[i, frame] > 127, int(np.ceil(sure_pixels[i])) + 1)
+            if sureness[window].size:
+                from_outline = _ramp(_outline_distance(coverage[i, frame][window]), 1.0, sure_pixels[i])
+                floor = OUTLINE_TRUST if known else 0.0
+                sureness[window] *= floor + (1 - floor) * from_outline
+            trust[i, frame] = np.round(sureness)
 
     do_in_threads(set_trust, range(coverage.shape[1]))
     return trust

@@ -69,13 +69,9 @@ def estimate_motion(flow: Sequence[FlowField], masks: Masks) -> Float64[np.ndarr
     a translation where few pixels support more. Frames that do not show the layer get the motion between their
     neighbours'; before its first and after its last it rests.
     """
-    coverage = layer_coverage(masks)
-    return np.stack(
-        [
-            _layer_motion(flow, layer, HOMOGRAPHY if index == len(masks.names) else AFFINE)
-            for index, layer in enumerate(coverage)
-        ]
-    )
+    freedoms = [AFFINE] * len(masks.names) + [HOMOGRAPHY]
+    layers = zip(layer_coverage(masks), freedoms, strict=True)
+    return np.stack(list(in_threads(lambda layer: _layer_motion(flow, *layer), layers)))
 
 
 def _layer_motion(flow: Sequence[FlowField], coverage: UInt8[np.ndarray, "t h w"], freedom: int) -> Matrices:
@@ -285,8 +281,9 @@ def _linearise(
     depth = carried[..., 2:]
     position = carried[..., :2] / depth
     by_vector = (inverse[:, None, :2] - position[..., None] * inverse[:, None, 2:]) / depth[..., None]
-    jacobian = by_vector[..., None] * reference[:, :, None, None, :]
-    return jacobian.reshape(*start.shape, 9)[..., :freedom], position - end
+    rows = -(-freedom // 3)  # of Δ that are free
+    jacobian = by_vector[..., :rows, None] * reference[:, :, None, None, :]
+    return jacobian.reshape(*start.shape, 3 * rows)[..., :freedom], position - end
 
 
 def _stiffness(
@@ -304,7 +301,9 @@ def _robust_weight(
     distance: Float64[np.ndarray, "links samples"], weight: Float64[np.ndarray, "links samples"], pixel: float
 ) -> Float64[np.ndarray, "links samples"]:
     """Geman-McClure with σ from the link's median error (0.15 px to four), times (pixel / σ)²."""
-    median = np.nanmedian(np.where(weight > 0, distance, np.nan), axis=1, keepdims=True)
+    told = weight > 0
+    ordered, count = np.sort(np.where(told, distance, np.inf), axis=1), told.sum(1, keepdims=True)
+    median = sum(np.take_along_axis(ordered, place, 1) for place in ((count - 1) // 2, count // 2)) / 2
     sigma = np.clip(1.5 * median, 0.15 * pixel, 4.0 * pixel)
     return (pixel / sigma) ** 2 / (1.0 + (distance / sigma) ** 2) ** 2
 
