@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from layerloom.clip import Clip, Masks, SourceReference
+from layerloom.clip import Clip, FlowFields, Masks, SourceReference
 from layerloom.conventions import pixel_centres
 from layerloom.prepare.flow import compute_flow
 from layerloom.synthetic import SyntheticClip, make_clip
@@ -29,7 +29,8 @@ def clip_from_truth(truth: SyntheticClip) -> Clip:
         Fraction(24),
         tuple(Fraction(t, 24) for t in range(frames)),
     )
-    return Clip(truth.frames, masks, compute_flow(truth.frames, (1, 2)), _motion(truth), source)
+    flow = FlowFields.of(compute_flow(truth.frames, (1, 2)), len(truth.frames))
+    return Clip(truth.frames, masks, flow, _motion(truth), source)
 
 
 def _trust(masks: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ def test_flow_and_motion_of_a_made_up_clip_are_true():
     assert clip.layer_names == ("disc1", "disc2", "background")
     x, y = np.meshgrid(np.arange(160, dtype=np.float32), np.arange(96, dtype=np.float32))
     seen = clip.frames.astype(np.float32)
-    for field in clip.flow:
+    for field in clip.flow.fields:
         vectors = field.forward[1].astype(np.float32)
         brought = cv2.remap(seen[1 + field.step], x + vectors[..., 0], y + vectors[..., 1], cv2.INTER_LINEAR)
         wrong = np.abs(brought - seen[1]).max(-1)[12:-12, 30:-30]

@@ -1,45 +1,38 @@
-"""Flow of all steps lies together, as learning reads it; what was made apart is brought together."""
-
-from dataclasses import replace
+"""Flow of all steps lies together, as learning reads it."""
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layerloom.clip import empty_fields, stack_fields
+from layerloom.clip import FlowFields
 
-
-def arrays_of(field: object) -> list[np.ndarray]:
-    names = ("forward", "backward", "forward_confidence", "backward_confidence")
-    return [getattr(field, name) for name in names]
+NAMES = ("forward", "backward", "forward_confidence", "backward_confidence")
 
 
 @settings(max_examples=15, deadline=None)
-@given(frames=st.integers(2, 7), steps=st.sets(st.integers(1, 8), min_size=1), apart=st.booleans())
-def test_fields_are_stacked_by_the_frame_they_live_on(frames: int, steps: set[int], apart: bool) -> None:
-    fields = empty_fields(sorted(steps | {1}), frames, (6, 4))
-    assert [field.step for field in fields] == sorted(step for step in steps | {1} if step < frames)
+@given(frames=st.integers(2, 7), steps=st.sets(st.integers(1, 8), min_size=1))
+def test_fields_lie_by_the_frame_they_live_on(frames: int, steps: set[int]) -> None:
+    flow = FlowFields.empty(sorted(steps | {1}), frames, (6, 4))
+    assert list(flow.steps) == sorted(step for step in steps | {1} if step < frames) and flow.size == (6, 4)
     rng = np.random.default_rng(0)
-    for field in fields:
-        for array in arrays_of(field):
-            array[:] = rng.integers(0, 200, array.shape)
-    if apart:
-        fields = tuple(replace(field, forward=field.forward.copy()) for field in fields)
-    flow, confidence = stack_fields(fields, frames)
-    for index, field in enumerate(fields):
+    for field in flow.fields:
+        for name in NAMES:
+            array = getattr(field, name)
+            array[:] = rng.integers(1, 200, array.shape)
+    for index, field in enumerate(flow.fields):
         for t in range(frames - field.step):
-            np.testing.assert_array_equal(flow[index, 0, t], field.forward[t])
-            np.testing.assert_array_equal(flow[index, 1, t + field.step], field.backward[t])
-            np.testing.assert_array_equal(confidence[index, 0, t], field.forward_confidence[t])
-            np.testing.assert_array_equal(confidence[index, 1, t + field.step], field.backward_confidence[t])
-        assert not flow[index, 0, frames - field.step :].any() and not confidence[index, 1, : field.step].any()
-    assert np.shares_memory(flow, fields[0].backward) is not apart
+            np.testing.assert_array_equal(flow.vectors[index, 0, t], field.forward[t])
+            np.testing.assert_array_equal(flow.vectors[index, 1, t + field.step], field.backward[t])
+            np.testing.assert_array_equal(flow.confidence[index, 0, t], field.forward_confidence[t])
+            np.testing.assert_array_equal(flow.confidence[index, 1, t + field.step], field.backward_confidence[t])
+        assert not flow.vectors[index, 0, frames - field.step :].any()
+        assert not flow.confidence[index, 1, : field.step].any()
 
 
-def test_fields_in_another_order_are_not_taken_for_the_common_array() -> None:
-    fields = empty_fields([1, 2], 5, (6, 4))
-    fields[1].forward[:] = 7
-    flow, _ = stack_fields(fields[::-1], 5)
-    assert (flow[0, 0, :3] == 7).all() and not flow[1].any()
-    some, _ = stack_fields(fields[1:], 5)
-    assert some.shape[0] == 1 and (some[0, 0, :3] == 7).all()
+def test_fields_are_brought_together_in_their_order() -> None:
+    flow = FlowFields.empty([1, 2], 5, (6, 4))
+    flow.vectors[1], flow.confidence[1] = 7, 9
+    turned = FlowFields.of(flow.fields[::-1], 5)
+    assert turned.steps == (2, 1) and not np.shares_memory(turned.vectors, flow.vectors)
+    assert (turned.vectors[0, 0, :3] == 7).all() and (turned.confidence[0, 1, 2:] == 9).all()
+    assert not turned.vectors[1].any() and not turned.vectors[0, 0, 3:].any()

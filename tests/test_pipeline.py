@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from layerloom import media, pipeline
-from layerloom.clip import Masks, stack_fields
+from layerloom.clip import FlowFields, Masks
 from layerloom.errors import UserError
 from layerloom.pipeline import check_new_project, choose_device, decompose, default_long_edge, is_resumable, prepare
 from layerloom.prepare.discover import Discovery
@@ -46,7 +46,7 @@ def test_a_clip_holds_the_frames_asked_for(footage: Path, truth: SyntheticClip) 
     assert clip.layer_names == ("ball", "background")
     assert (clip.source.first_frame, clip.source.frames, clip.source.size) == (1, 3, SIZE)
     assert clip.source.timestamps[0] == 0
-    assert [field.step for field in clip.flow] == [1, 2]
+    assert [field.step for field in clip.flow.fields] == [1, 2]
 
 
 def test_a_clip_is_reduced_to_the_long_edge(footage: Path) -> None:
@@ -125,7 +125,7 @@ from layerloom import pipeline
 
 def prepare():
     clip = pipeline.prepare(Path(sys.argv[1]) / "frames", masks=Path(sys.argv[1]) / "masks", device=device)
-    held.extend(map(weakref.ref, (clip.flow[0].forward.base, clip.flow[0].forward_confidence.base)))
+    held.extend(map(weakref.ref, (clip.flow.vectors, clip.flow.confidence)))
     return clip
 
 def note(report):
@@ -145,9 +145,12 @@ def test_flow_is_let_go_of_before_baking(footage: Path, tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
 
 
-def test_flow_is_prepared_as_learning_reads_it(footage: Path) -> None:
-    clip = prepare(footage / "frames", masks=footage / "masks", device=CPU)
-    assert np.shares_memory(stack_fields(clip.flow, FRAMES)[0], clip.flow[-1].backward)
+def test_flow_is_prepared_as_learning_reads_it(footage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def copy(*fields: object) -> FlowFields:
+        raise AssertionError("flow was copied")
+
+    monkeypatch.setattr(FlowFields, "of", copy)
+    prepare(footage / "frames", masks=footage / "masks", device=CPU)
 
 
 def test_devices() -> None:
@@ -172,3 +175,12 @@ def test_a_project_needs_a_free_place_in_a_folder(tmp_path: Path) -> None:
     for path, words in ((tmp_path / "old.loom", "exists already"), (tmp_path / "a" / "b.loom", "does not exist")):
         with pytest.raises(UserError, match=words):
             check_new_project(path)
+
+
+def test_flow_files_may_be_of_another_size_and_lack_steps(footage: Path, tmp_path: Path) -> None:
+    for t in range(FRAMES - 1):
+        for name in (f"forward_{t:05d}", f"backward_{t + 1:05d}"):
+            np.save(tmp_path / f"{name}.npy", np.zeros((32, 48, 2), np.float32))
+    clip = prepare(footage / "frames", masks=footage / "masks", flow=tmp_path, device=CPU)
+    assert clip.flow.steps == (1,) and clip.flow.vectors.shape == (1, 2, FRAMES, 32, 48, 2)
+    assert clip.flow.confidence[0, 0, :-1].all() and not clip.flow.confidence[0, 0, -1].any()

@@ -8,7 +8,7 @@ from clips import clip_from_truth, small_synthetic
 from test_model import tiny_settings
 
 from layerloom.bake import bake
-from layerloom.clip import Masks
+from layerloom.clip import FlowFields, Masks
 from layerloom.model.layers import ALPHA_START_LOGIT
 from layerloom.train.config import TILE, TrainSettings, settings_for
 from layerloom.train.sampling import Sampler, alpha_start
@@ -55,17 +55,11 @@ def test_background_tiles_never_touch_an_objects_support() -> None:
 
 def test_partners_follow_the_flow_in_pixels_of_the_frame() -> None:
     """A flow field of half the size that says "2 to the right": 4 pixels of the frame."""
-    import dataclasses
-
     clip = clip_from_truth(small_synthetic(size=(200, 120)))
-    pairs = len(clip.frames) - 1
-    flow = np.zeros((pairs, 60, 100, 2), np.float16)
-    flow[..., 0] = 2
-    sure = np.full((pairs, 60, 100), 255, np.uint8)
-    field = dataclasses.replace(
-        clip.flow[0], forward=flow, backward=-flow, forward_confidence=sure, backward_confidence=sure
-    )
-    clip = dataclasses.replace(clip, flow=(field,))
+    flow = FlowFields.empty([1], len(clip.frames), (100, 60))
+    flow.vectors[:, 0, ..., 0], flow.vectors[:, 1, ..., 0] = 2, -2
+    flow.confidence[:] = 255
+    clip = replace(clip, flow=flow)
     sampler = Sampler(clip, alpha_start(clip.masks), 64, 0.5)
     for batch in sampler.read(sampler.draw()):
         exists = batch.partner_confidence[:, 0] > 0

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from layerloom.clip import Clip, FlowField, Masks, SourceReference
+from layerloom.clip import Clip, FlowField, FlowFields, Masks, SourceReference
 from layerloom.conventions import Size, fit_long_edge
 from layerloom.prepare.flow import FIELD_LONG_EDGE
 
@@ -37,7 +37,7 @@ def moving_discs(size: Size, frames: int, objects: int) -> Clip:
     flow = tuple(_flow(masks, motions, size, step) for step in (1, 2, 4, 8) if step < frames)
     times = tuple(Fraction(t, 24) for t in range(frames))
     source = SourceReference(Path("moving-discs"), "none", size, 0, frames, Fraction(24), times)
-    return Clip(images, masks, flow, matrices, source)
+    return Clip(images, masks, FlowFields.of(flow, frames), matrices, source)
 
 
 def _picture(size: Size, seed: int) -> np.ndarray:

@@ -5,7 +5,7 @@ orientation. Masks and frames are at training size. Each flow field has its own 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -54,62 +54,56 @@ class FlowField:
         return self.forward.shape[2], self.forward.shape[1]
 
 
-def empty_fields(steps: Sequence[int], frames: int, size: Size) -> tuple[FlowField, ...]:
-    """A field of zeros for each step below `frames`. They lie in common arrays, as `stack_fields` gives them."""
-    steps = [step for step in steps if step < frames]
-    shape = len(steps), 2, frames, size[1], size[0]
-    # Zeros, since learning reads pairs that do not exist, too; what nobody writes to takes no memory.
-    return _fields_in(np.zeros((*shape, 2), np.float16), np.zeros(shape, np.uint8), steps)
+@dataclass(frozen=True)
+class FlowFields:
+    """Fields of several steps and one size in common arrays, as learning reads them: by the frame they live on.
 
-
-def stack_fields(
-    fields: Sequence[FlowField], frames: int
-) -> tuple[Float16[np.ndarray, "fields 2 t h w 2"], UInt8[np.ndarray, "fields 2 t h w"]]:
-    """Flow and confidence of all fields, forward and backward, by the frame they live on; 0 for pairs not there.
-
-    Without a copy where the fields were made together.
+    Per field forward, then backward flow; 0 for pairs that do not exist.
     """
-    steps = [field.step for field in fields]
-    flow, confidence = fields[0].forward.base, fields[0].forward_confidence.base
-    if not isinstance(flow, np.ndarray) or not isinstance(confidence, np.ndarray):
-        return _stacked_anew(fields, frames)
-    if flow.shape[:3] != (len(fields), 2, frames) or confidence.shape != flow.shape[:-1]:
-        return _stacked_anew(fields, frames)
-    pairs = zip(fields, _fields_in(flow, confidence, steps), strict=True)
-    if not all(_starts(field) == _starts(found) for field, found in pairs):
-        return _stacked_anew(fields, frames)
-    return flow, confidence
 
+    steps: tuple[int, ...]
+    vectors: Float16[np.ndarray, "fields 2 t h w 2"]
+    confidence: UInt8[np.ndarray, "fields 2 t h w"]
 
-def _fields_in(flow: np.ndarray, confidence: np.ndarray, steps: Sequence[int]) -> tuple[FlowField, ...]:
-    frames = flow.shape[2]
-    return tuple(
-        FlowField(
-            step,
-            flow[index, 0, : frames - step],
-            flow[index, 1, step:],
-            confidence[index, 0, : frames - step],
-            confidence[index, 1, step:],
+    @staticmethod
+    def empty(steps: Sequence[int], frames: int, size: Size) -> "FlowFields":
+        """A field of zeros for each step below `frames`."""
+        steps = tuple(step for step in steps if step < frames)
+        shape = len(steps), 2, frames, size[1], size[0]
+        # Zeros, since learning reads pairs that do not exist, too; what nobody writes to takes no memory.
+        return FlowFields(steps, np.zeros((*shape, 2), np.float16), np.zeros(shape, np.uint8))
+
+    @staticmethod
+    def of(fields: Sequence[FlowField], frames: int) -> "FlowFields":
+        """Copies of fields of one size."""
+        copies = FlowFields.empty([field.step for field in fields], frames, fields[0].size)
+        for field, copy in zip(fields, copies.fields, strict=True):
+            for array, target in zip(_arrays(field), _arrays(copy), strict=True):
+                target[:] = array
+        return copies
+
+    @property
+    def size(self) -> Size:
+        return self.confidence.shape[4], self.confidence.shape[3]
+
+    @property
+    def fields(self) -> tuple[FlowField, ...]:
+        """Each of them, as views."""
+        frames = self.vectors.shape[2]
+        return tuple(
+            FlowField(
+                step,
+                vectors[0, : frames - step],
+                vectors[1, step:],
+                confidence[0, : frames - step],
+                confidence[1, step:],
+            )
+            for step, vectors, confidence in zip(self.steps, self.vectors, self.confidence, strict=True)
         )
-        for index, step in enumerate(steps)
-    )
-
-
-def _stacked_anew(fields: Sequence[FlowField], frames: int) -> tuple[np.ndarray, np.ndarray]:
-    copies = empty_fields([field.step for field in fields], frames, fields[0].size)
-    for field, copy in zip(fields, copies, strict=True):
-        for array, target in zip(_arrays(field), _arrays(copy), strict=True):
-            target[:] = array
-    return stack_fields(copies, frames)
 
 
 def _arrays(field: FlowField) -> tuple[np.ndarray, ...]:
     return field.forward, field.backward, field.forward_confidence, field.backward_confidence
-
-
-def _starts(field: FlowField) -> list[int]:
-    """Where in memory its arrays begin."""
-    return [array.ctypes.data for array in _arrays(field)]
 
 
 @dataclass(frozen=True)
@@ -135,7 +129,7 @@ class Clip:
 
     frames: UInt8[np.ndarray, "t h w 3"]
     masks: Masks
-    flow: tuple[FlowField, ...]
+    flow: FlowFields
     motion: Float[np.ndarray, "layers t 3 3"]
     source: SourceReference
 
@@ -155,6 +149,10 @@ class Clip:
     def size(self) -> Size:
         """Training size."""
         return self.frames.shape[2], self.frames.shape[1]
+
+    def without_flow(self) -> "Clip":
+        """The same without most of its memory, once flow is no longer needed."""
+        return replace(self, flow=FlowFields.empty((), len(self.frames), (1, 1)))
 
     @property
     def layer_names(self) -> tuple[str, ...]:

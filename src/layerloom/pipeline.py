@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import torch
 
 from layerloom import media
 from layerloom.bake import bake
-from layerloom.clip import Clip, FlowField, Masks, SourceReference, empty_fields
+from layerloom.clip import Clip, FlowField, FlowFields, Masks, SourceReference
 from layerloom.conventions import Size, fit_long_edge
 from layerloom.errors import UserError
 from layerloom.kernels.dispatch import kernel_report
@@ -86,7 +86,7 @@ def prepare(
     _check_memory(len(used), size, info.path)
     images = _read_frames(info.path, used, size, on_report)
     given = load_masks(masks, used, size, info.frames) if masks is not None else None
-    room = empty_fields((*FLOW_STEPS, *DISTANT_STEPS), len(used), fit_long_edge(size, FIELD_LONG_EDGE))
+    room = FlowFields.empty((*FLOW_STEPS, *DISTANT_STEPS), len(used), fit_long_edge(size, FIELD_LONG_EDGE))
     fields = compute_flow(
         images,
         FLOW_STEPS,
@@ -95,7 +95,7 @@ def prepare(
         device.type,
         progress=lambda done: on_report(Report("flow", done)),
         first_frame=used.start,
-        room=room,
+        room=room.fields,
     )
     on_report(Report("masks", 0.0))
     if given is None:
@@ -116,14 +116,20 @@ def prepare(
             pair_matcher(flow, flow_weights, device.type),
             device,
             lambda done: on_report(Report("motion", done)),
-            room,
+            room.fields,
         )
         found = softened.result() if softened else found
     if waking.is_alive():
         compiling = "the GPU's kernels are being compiled; next time they are there"
         on_report(Report("motion", 1.0, message=compiling))
         waking.join()
-    return Clip(images, found, (*fields, *far), motion, _source(info, used))
+    return Clip(images, found, _together(room, (*fields, *far)), motion, _source(info, used))
+
+
+def _together(room: FlowFields, fields: tuple[FlowField, ...]) -> FlowFields:
+    """The room, where all fields found theirs in it: those of files may be of another size, or lack a step."""
+    filled, wanted = ([(field.step, field.size) for field in some] for some in (fields, room.fields))
+    return room if filled == wanted else FlowFields.of(fields, room.vectors.shape[2])
 
 
 def _found_masks(images: np.ndarray, fields: tuple[FlowField, ...], on_report: OnReport) -> Masks:
@@ -167,7 +173,7 @@ def decompose(
     started = time.perf_counter()
     trainer = Trainer(clip, settings, device)
     # A GPU has its own copy by now, and what the caller does not hold either is free.
-    clip = replace(clip, flow=())
+    clip = clip.without_flow()
     if resume:
         trainer.load(partial / "checkpoint.safetensors")
     try:

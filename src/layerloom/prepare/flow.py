@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from layerloom.clip import FlowField, empty_fields
+from layerloom.clip import FlowField, FlowFields
 from layerloom.conventions import Size, fit_long_edge
 from layerloom.errors import UserError
 from layerloom.parallel import do_in_threads, in_threads
@@ -78,7 +78,7 @@ def compute_flow(
 def take_field(room: Sequence[FlowField], step: int, frames: int, size: Size) -> FlowField:
     """The field of this step and size, or a new one if there is no room for it."""
     found = (field for field in room if field.step == step and field.size == size)
-    return next(found, None) or empty_fields([step], frames, size)[0]
+    return next(found, None) or FlowFields.empty([step], frames, size).fields[0]
 
 
 def _take(room: Sequence[FlowField], steps: Sequence[int], frames: int, size: Size) -> list[FlowField]:

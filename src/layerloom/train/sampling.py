@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Float16, Int, UInt8
 from torch import Tensor
 
-from layerloom.clip import Clip, Masks, stack_fields
+from layerloom.clip import Clip, Masks
 from layerloom.conventions import rescale_positions
 from layerloom.model.layers import ALPHA_START_LOGIT
 from layerloom.parallel import do_in_threads
@@ -95,11 +95,10 @@ class Sampler:
         self.frames = torch.from_numpy(clip.frames).to(device)
         self.coverage: UInt8[Tensor, "objects t h w"] = torch.from_numpy(clip.masks.coverage).to(device)
         self.trust: UInt8[Tensor, "t h w"] = torch.from_numpy(_least_trust(clip.masks)).to(device)
-        self.steps = torch.tensor([field.step for field in clip.flow], device=device)
-        flow, confidence = stack_fields(clip.flow, frames)
-        self.flow: Float16[Tensor, "fields 2 t h w 2"] = torch.from_numpy(flow).to(device)
-        self.confidence: UInt8[Tensor, "fields 2 t h w"] = torch.from_numpy(confidence).to(device)
-        self.flow_size = clip.flow[0].size
+        self.steps = torch.tensor(clip.flow.steps, device=device)
+        self.flow: Float16[Tensor, "fields 2 t h w 2"] = torch.from_numpy(clip.flow.vectors).to(device)
+        self.confidence: UInt8[Tensor, "fields 2 t h w"] = torch.from_numpy(clip.flow.confidence).to(device)
+        self.flow_size = clip.flow.size
         self.last_flow_pixel = torch.tensor(self.flow_size, device=device) - 1
         with_objects = _tiles_with_objects(support, frames, (width, height))
         self.object_tiles = torch.from_numpy(np.argwhere(with_objects)).to(device)

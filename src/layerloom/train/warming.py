@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from layerloom.clip import Clip, FlowField, Masks, SourceReference
+from layerloom.clip import Clip, FlowFields, Masks, SourceReference
 from layerloom.conventions import Size
 from layerloom.train.config import settings_for
 from layerloom.train.trainer import Trainer
@@ -28,13 +28,12 @@ def _blank_clip(size: Size) -> Clip:
     width, height = size
     coverage = np.zeros((1, FRAMES, height, width), np.uint8)
     coverage[..., : height // 2, : width // 2] = 255
-    flow = np.zeros((FRAMES - 1, FLOW_SIZE[1], FLOW_SIZE[0], 2), np.float16)
-    sure = np.full(flow.shape[:3], 255, np.uint8)
+    flow = np.zeros((1, 2, FRAMES, FLOW_SIZE[1], FLOW_SIZE[0], 2), np.float16)
     times = tuple(Fraction(frame) for frame in range(FRAMES))
     return Clip(
         np.zeros((FRAMES, height, width, 3), np.uint8),
         Masks(("object",), coverage, np.full_like(coverage, 255)),
-        (FlowField(1, flow, flow, sure, sure),),
+        FlowFields((1,), flow, np.full(flow.shape[:-1], 255, np.uint8)),
         np.tile(np.eye(3), (2, FRAMES, 1, 1)),
         SourceReference(Path(), "", size, 0, FRAMES, Fraction(1), times),
     )
