@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 from layerloom.clip import FlowField, Masks
 from layerloom.conventions import Size, fit_long_edge
 from layerloom.parallel import do_in_threads
-from layerloom.prepare.links import links_of
+from layerloom.prepare.links import AROUND_PIXELS, links_of
 from layerloom.prepare.masks import resize_mask, without_overlaps
 from layerloom.prepare.outlines import (
     FARTHEST_PIXELS,
@@ -60,8 +60,10 @@ def complete_masks(masks: Masks, frames: UInt8[np.ndarray, "t h w 3"], flow: Seq
     """
     coverage = masks.coverage.copy()
     given = np.asarray(masks.trust.any((2, 3)))
-    for i, known in enumerate(given):
-        _fill_missing(coverage[i], known, flow)
+    if not given.all():
+        colours = _lab_colours(frames)
+        for i, known in enumerate(given):
+            _fill_missing(coverage[i], known, colours, flow)
     for frame in np.flatnonzero(~given.all(0)):
         order = np.argsort(~given[:, frame], kind="stable")  # what is filled gives way to what is given
         coverage[order, frame] = without_overlaps(coverage[order, frame])
@@ -155,6 +157,12 @@ def _lie_better(
     return better
 
 
+def _lab_colours(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t _ _ 3"]:
+    """At the working size."""
+    small = _resized(frames, fit_long_edge((frames.shape[2], frames.shape[1]), WORK_LONG_EDGE))
+    return np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2LAB) for frame in small])
+
+
 def _resized(images: UInt8[np.ndarray, "t h0 w0 *c"], size: Size) -> UInt8[np.ndarray, "t h w *c"]:
     if (images.shape[2], images.shape[1]) == size:
         return images
@@ -209,23 +217,40 @@ def _outline_distance(mask: UInt8[np.ndarray, "h w"]) -> Float32[np.ndarray, "h 
     return np.maximum(*distances)
 
 
-def _fill_missing(mask: UInt8[np.ndarray, "t h w"], known: Bool[np.ndarray, " t"], flow: Sequence[FlowField]) -> None:
-    """Frame after frame away from the known ones, each from neighbours that lie nearer to a known one."""
-    if not known.any():
+def _fill_missing(
+    mask: UInt8[np.ndarray, "t h w"],
+    known: Bool[np.ndarray, " t"],
+    colours: UInt8[np.ndarray, "t _ _ 3"],
+    flow: Sequence[FlowField],
+) -> None:
+    """Frame after frame away from the known ones, each from neighbours that lie nearer to a known one.
+
+    `colours` are the frames' in Lab, 8 bits, at the working size.
+    """
+    if known.all() or not known.any():
         return
+    size = (mask.shape[2], mask.shape[1])
+    small = _resized(mask, (colours.shape[2], colours.shape[1]))
     away = np.abs(np.arange(len(known))[:, None] - np.flatnonzero(known)).min(1)
     for distance in range(1, away.max() + 1):
 
         def fill(frame: int, distance: int = distance) -> None:
-            total, weights = np.zeros(mask.shape[1:], np.float32), np.zeros(mask.shape[1:], np.float32)
-            for link in links_of(frame, flow, (mask.shape[2], mask.shape[1])):
-                if away[link.frame] < distance:
-                    weight = (link.confidence + 0.02) / (link.distance * (1 + away[link.frame]))
-                    total += weight * link.bring(mask[link.frame])
-                    weights += weight
-            mask[frame] = np.round(total / np.maximum(weights, 1e-6))
+            links = links_of(frame, flow, (colours.shape[2], colours.shape[1]))
+            links = [link for link in links if away[link.frame] < distance]
+            brought = np.max([link.bring(small[link.frame]) for link in links], 0)
+            window = window_around(brought > 0, max(AROUND_PIXELS))
+            if brought[window].size == 0:
+                return
+            total, weights = np.zeros((2, *brought[window].shape), np.float32)
+            for link in links:
+                link = link.within(window).led_by_looks(colours[frame][window], colours[link.frame])
+                weight = link.confidence / (link.distance * (1 + away[link.frame]))
+                total += weight * link.bring(small[link.frame])
+                weights += weight
+            small[frame][window] = np.round(total / weights)
 
         do_in_threads(fill, np.flatnonzero(away == distance).tolist())
+    mask[~known] = _resized(small[~known], size)
 
 
 def _disagreement(
