@@ -107,6 +107,19 @@ def test_missing_frames_are_filled_along_the_flow(missing: list[int]) -> None:
     assert (completed.trust[0, missing].max((1, 2)) == 128).all(), "filled frames are trusted by half"
 
 
+def test_missing_frames_are_filled_to_the_outline_where_the_flow_loses_it() -> None:
+    truth, masks, flow = moving_square(), moving_square(), moving_flow()
+    masks.coverage[0, 1::3] = masks.trust[0, 1::3] = 0
+    for field in flow:
+        for frame in range(len(field.forward)):
+            outside = cv2.erode(truth.coverage[0, frame], disc(5)) == 0
+            field.forward[frame][outside] = 0
+            outside = cv2.erode(truth.coverage[0, frame + field.step], disc(5)) == 0
+            field.backward[frame][outside] = 0
+    completed = complete_masks(masks, pictures(truth), flow)
+    assert overlap(completed.coverage[0, 1::3], truth.coverage[0, 1::3]) > 0.97
+
+
 def test_a_frame_that_disagrees_is_corrected() -> None:
     truth, masks = moving_square(), moving_square()
     masks.coverage[0, 6] = np.roll(masks.coverage[0, 6], 5, axis=1)

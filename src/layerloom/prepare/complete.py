@@ -1,6 +1,8 @@
 """Given masks made whole: missing frames filled, outlines that jump or lie off corrected, and trust for every pixel.
 
     given masks ──► filled along the flow ──► steadied ──► moved onto the edges ──► settled by colour ──► trust
+                            ▲                                                              │
+                            └──────── once more, from what was corrected ◄─────────────────┘
 
 Masks that are right are left alone, and what is right is asked of the clip: do a mask's outlines, brought along the
 flow, agree from frame to frame, and does the picture, over the whole clip, have its edges where they are?
@@ -47,28 +49,44 @@ MOST_CHANGED = 0.25
 def complete_masks(masks: Masks, frames: UInt8[np.ndarray, "t h w 3"], flow: Sequence[FlowField]) -> Masks:
     """Fill missing frames (trust 0 everywhere), correct outlines that are wrong, and set how far to trust each pixel.
 
-    A filled frame is the mean of the nearest known masks along the flow, weighted by the flow's confidence over the
-    distance; its trust is at most half, and none where that mean is undecided. It takes no pixel from another object's
-    given mask. Objects whose outlines jump from frame to frame (root mean square over 0.8 px at 480 px long edge), or
-    lie a pixel or more inside or outside the picture's edges throughout the clip, are corrected in all frames, if their
-    outlines then follow the edges better.
+    A filled frame is the mean of the nearest known masks along the flow, each pixel following the flow around it to
+    what looks most like it, weighted by that likeness over the distance; its trust is at most half, and none where that
+    mean is undecided. It takes no pixel from another object's given mask. Objects whose outlines jump from frame to
+    frame (root mean square over 0.8 px at 480 px long edge), or lie a pixel or more inside or outside the picture's
+    edges throughout the clip, are corrected in all frames, if their outlines then follow the edges better.
     Coverage of all others is not touched, but where a corrected one in front covers it.
 
     Trust is lowered in two places: to a quarter along the outline, rising to full 3 px from it (of a corrected one
     farther), where a hard mask says nothing about softness; and where the masks that confident flow brings from other
     frames say something else (full up to a mean disagreement of 0.15, none from 0.4).
     """
-    coverage = masks.coverage.copy()
     given = np.asarray(masks.trust.any((2, 3)))
-    if not given.all():
-        colours = _lab_colours(frames)
-        for i, known in enumerate(given):
-            _fill_missing(coverage[i], known, colours, flow)
-    for frame in np.flatnonzero(~given.all(0)):
-        order = np.argsort(~given[:, frame], kind="stable")  # what is filled gives way to what is given
-        coverage[order, frame] = without_overlaps(coverage[order, frame])
-    coverage, sure_pixels = _corrected(coverage, given, frames, flow)
+    filled = _filled(masks.coverage, given, frames, flow)
+    coverage, sure_pixels = _corrected(filled, given, frames, flow)
+    if coverage is not filled:  # corrected masks tell more of the missing ones
+        coverage = _filled(coverage, given, frames, flow)
     return Masks(masks.names, coverage, _trust(coverage, masks.trust, given, sure_pixels, flow))
+
+
+def _filled(
+    coverage: UInt8[np.ndarray, "objects t h w"],
+    given: Bool[np.ndarray, "objects t"],
+    frames: UInt8[np.ndarray, "t h w 3"],
+    flow: Sequence[FlowField],
+) -> UInt8[np.ndarray, "objects t h w"]:
+    """Coverage with missing frames filled from the others; what is filled gives way to what is given."""
+    if given.all():
+        return coverage
+    coverage = coverage.copy()
+    small = _resized(frames, fit_long_edge((frames.shape[2], frames.shape[1]), WORK_LONG_EDGE))
+    colours = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2LAB) for frame in small])
+    for mask, known in zip(coverage, given, strict=True):
+        if known.any() and not known.all():
+            mask[~known] = _resized(_fill(mask, known, colours, flow), (frames.shape[2], frames.shape[1]))
+    for frame in np.flatnonzero(~given.all(0)):
+        order = np.argsort(~given[:, frame], kind="stable")
+        coverage[order, frame] = without_overlaps(coverage[order, frame])
+    return coverage
 
 
 def _trust(
@@ -157,12 +175,6 @@ def _lie_better(
     return better
 
 
-def _lab_colours(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t _ _ 3"]:
-    """At the working size."""
-    small = _resized(frames, fit_long_edge((frames.shape[2], frames.shape[1]), WORK_LONG_EDGE))
-    return np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2LAB) for frame in small])
-
-
 def _resized(images: UInt8[np.ndarray, "t h0 w0 *c"], size: Size) -> UInt8[np.ndarray, "t h w *c"]:
     if (images.shape[2], images.shape[1]) == size:
         return images
@@ -217,32 +229,28 @@ def _outline_distance(mask: UInt8[np.ndarray, "h w"]) -> Float32[np.ndarray, "h 
     return np.maximum(*distances)
 
 
-def _fill_missing(
-    mask: UInt8[np.ndarray, "t h w"],
+def _fill(
+    mask: UInt8[np.ndarray, "t _ _"],
     known: Bool[np.ndarray, " t"],
-    colours: UInt8[np.ndarray, "t _ _ 3"],
+    colours: UInt8[np.ndarray, "t h w 3"],
     flow: Sequence[FlowField],
-) -> None:
+) -> UInt8[np.ndarray, "missing h w"]:
     """Frame after frame away from the known ones, each from neighbours that lie nearer to a known one.
 
-    `colours` are the frames' in Lab, 8 bits, at the working size.
+    `colours` are the frames in 8-bit Lab, at the size to work at.
     """
-    if known.all() or not known.any():
-        return
-    size = (mask.shape[2], mask.shape[1])
-    small = _resized(mask, (colours.shape[2], colours.shape[1]))
+    size = (colours.shape[2], colours.shape[1])
+    small = _resized(mask, size).copy()
     away = np.abs(np.arange(len(known))[:, None] - np.flatnonzero(known)).min(1)
     for distance in range(1, away.max() + 1):
 
         def fill(frame: int, distance: int = distance) -> None:
-            links = links_of(frame, flow, (colours.shape[2], colours.shape[1]))
-            links = [link for link in links if away[link.frame] < distance]
-            brought = np.max([link.bring(small[link.frame]) for link in links], 0)
-            window = window_around(brought > 0, max(AROUND_PIXELS))
-            if brought[window].size == 0:
-                return
-            total, weights = np.zeros((2, *brought[window].shape), np.float32)
-            for link in links:
+            small[frame] = 0
+            links = [link for link in links_of(frame, flow, size) if away[link.frame] < distance]
+            brought = np.stack([link.bring(small[link.frame]) for link in links])
+            window = window_around(np.asarray(brought.any(0)), max(AROUND_PIXELS))
+            total, weights = np.zeros((2, *brought[0][window].shape), np.float32)
+            for link in links if brought.any() else ():
                 link = link.within(window).led_by_looks(colours[frame][window], colours[link.frame])
                 weight = link.confidence / (link.distance * (1 + away[link.frame]))
                 total += weight * link.bring(small[link.frame])
@@ -250,7 +258,7 @@ def _fill_missing(
             small[frame][window] = np.round(total / weights)
 
         do_in_threads(fill, np.flatnonzero(away == distance).tolist())
-    mask[~known] = _resized(small[~known], size)
+    return small[~known]
 
 
 def _disagreement(

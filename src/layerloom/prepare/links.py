@@ -12,11 +12,11 @@ from layerloom.clip import FlowField
 from layerloom.conventions import Size, rescale_positions
 
 AROUND_PIXELS = (5, 10, 20)
-"""Flow is tried from this far off in eight directions: as far as flow swells over an outline, or shrinks a limb away."""
+"""Flow is tried from this far off in eight directions: as far as it swells over outlines, or loses limbs."""
 ALIKE = 6.0
 """Distance in 8-bit Lab colours that noise and light explain."""
 NEARER = 4.0
-"""Squared distance in colour by which flow from around a pixel has to be better than its own."""
+"""Squared distance in colour by which flow from farther off has to be better."""
 
 
 class Link(NamedTuple):
@@ -49,8 +49,8 @@ class Link(NamedTuple):
             for eighth in range(8):
                 across, down = (round(radius * turn(eighth * math.pi / 4)) for turn in (math.cos, math.sin))
                 other = self._by_flow_at(across, down)
-                unlikeness = other._unlikeness(here, there) + np.float32(NEARER)
-                better = unlikeness < best
+                unlikeness = other._unlikeness(here, there)
+                better = unlikeness < best - NEARER
                 for mine, its in ((best, unlikeness), (x, other.x), (y, other.y)):
                     np.copyto(mine, its, where=better)
         return Link(self.frame, self.distance, x, y, (1 + best / ALIKE**2) ** -2)
