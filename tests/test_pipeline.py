@@ -14,6 +14,7 @@ from layerloom.clip import FlowFields, Masks
 from layerloom.errors import UserError
 from layerloom.pipeline import check_new_project, choose_device, decompose, default_long_edge, is_resumable, prepare
 from layerloom.prepare.discover import Discovery
+from layerloom.prepare.flow import compute_flow
 from layerloom.progress import Report
 from layerloom.project import Project
 from layerloom.synthetic import SyntheticClip, make_clip
@@ -184,3 +185,26 @@ def test_flow_files_may_be_of_another_size_and_lack_steps(footage: Path, tmp_pat
     clip = prepare(footage / "frames", masks=footage / "masks", flow=tmp_path, device=CPU)
     assert clip.flow.steps == (1,) and clip.flow.vectors.shape == (1, 2, FRAMES, 32, 48, 2)
     assert clip.flow.confidence[0, 0, :-1].all() and not clip.flow.confidence[0, 0, -1].any()
+
+
+def test_objects_are_found_by_the_flow_that_tells_best_what_moves(
+    footage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RAFT's is what is learned from, where it is asked for, but objects are found by DIS."""
+    made: list[tuple[str, object]] = []
+    told: list[object] = []
+
+    def flow(frames: np.ndarray, steps: tuple[int, ...], method: str = "dis", *_: object, **_named: object) -> object:
+        fields = compute_flow(frames, steps)
+        made.append((method, fields))
+        return fields
+
+    def find(frames: np.ndarray, fields: object) -> Discovery:
+        told.append(fields)
+        nothing = np.zeros((0, *frames.shape[:3]), np.uint8)
+        return Discovery(Masks((), nothing, nothing), 1.0)
+
+    monkeypatch.setattr(pipeline, "compute_flow", flow)
+    monkeypatch.setattr(pipeline, "discover_masks", find)
+    prepare(footage / "frames", flow="raft", device=CPU)
+    assert [method for method, _ in made] == ["raft", "dis"] and told[0] is made[1][1]

@@ -28,7 +28,7 @@ from layerloom.model.storage import field_to_arrays
 from layerloom.prepare.complete import complete_masks
 from layerloom.prepare.discover import discover_masks
 from layerloom.prepare.distant import distant_flow
-from layerloom.prepare.flow import FIELD_LONG_EDGE, compute_flow, pair_matcher
+from layerloom.prepare.flow import FIELD_LONG_EDGE, compute_flow, pair_matcher, shrink
 from layerloom.prepare.masks import load_masks
 from layerloom.prepare.motion import estimate_motion
 from layerloom.prepare.softness import soften
@@ -40,6 +40,8 @@ from layerloom.train.warming import warm_up
 
 FLOW_STEPS = (1, 2, 4, 8)
 DISTANT_STEPS = (16, 32)
+FINDING_LONG_EDGE = 384
+"""Of the frames by whose flow objects are found where that flow is not learned from as well."""
 CHECKPOINT_SECONDS = 60.0
 DOUBTFUL = 0.9
 """Found objects should hold at least this share of what surely moves and departs from the background."""
@@ -100,7 +102,7 @@ def prepare(
     on_report(Report("masks", 0.0))
     if given is None:
         waking.join()  # what it does draws from the generator that objects are found with, too
-    found = _found_masks(images, fields, on_report) if given is None else complete_masks(given, images, fields)
+    found = _found_masks(images, fields, flow, on_report) if given is None else complete_masks(given, images, fields)
     del given
     on_report(Report("motion", 0.0))
     motion = estimate_motion(fields, found)
@@ -132,8 +134,15 @@ def _together(room: FlowFields, fields: tuple[FlowField, ...]) -> FlowFields:
     return room if filled == wanted else FlowFields.of(fields, room.vectors.shape[2])
 
 
-def _found_masks(images: np.ndarray, fields: tuple[FlowField, ...], on_report: OnReport) -> Masks:
-    """Masks from motion; where they are none, or doubtful, it is said."""
+def _found_masks(images: np.ndarray, fields: tuple[FlowField, ...], flow: str | Path, on_report: OnReport) -> Masks:
+    """Masks from motion; where they are none, or doubtful, it is said.
+
+    RAFT's flow runs on beyond outlines, and sees thin things near the camera move as surely as objects do. What moves
+    is told better by DIS.
+    """
+    if flow == "raft":
+        small = shrink(images, fit_long_edge((images.shape[2], images.shape[1]), FINDING_LONG_EDGE))
+        fields = compute_flow(small, FLOW_STEPS)
     masks, explained = discover_masks(images, fields)
     if not masks.names:
         nothing = "nothing moves against the camera: one background layer; --masks tells of objects"
