@@ -306,11 +306,17 @@ def _axes(low: float, high: float, along: Sequence[float], x_label: str) -> str:
     for share in (0.0, 0.5, 1.0):
         down = bottom + share * (top - bottom)
         parts.append(f'<path d="M{left} {down:.1f}H{right}" stroke="#2c3138"/>')
-        parts.append(_label(left - 6, down + 4, f"{low + share * (high - low):.3g}", "end"))
+        parts.append(_label(left - 6, down + 4, _short(low + share * (high - low)), "end"))
     parts.append(_label(left, bottom + 16, f"{along[0]:g}", "start"))
     parts.append(_label((left + right) / 2, bottom + 16, x_label, "middle"))
     parts.append(_label(right, bottom + 16, f"{along[-1]:g}", "end"))
     return "".join(parts)
+
+
+def _short(value: float) -> str:
+    """Three digits, or what fits beside a plot."""
+    text = f"{value:.3g}"
+    return f"{value:.0e}" if "e" in text else text
 
 
 def _label(x: float, y: float, text: str, anchor: str) -> str:
