@@ -195,7 +195,7 @@ def test_outlines_that_all_lie_off_by_the_same_are_laid_on_the_edges(x: int, y: 
     truth = moving_square()
     distances = np.stack([signed_distance(mask > 127) for mask in shifted(truth, x, y).coverage[0]])
     nothing, known = np.full_like(distances, -FARTHEST_PIXELS), np.ones(FRAMES, bool)
-    laid = lay_on_edges(pictures(truth), distances, nothing, known, moving_flow())
+    laid = lay_on_edges(pictures(truth), distances, nothing, nothing, known, moving_flow())
     assert overlap(distances[None] * 255, truth.coverage) < 0.9
     assert overlap(np.where(laid > 0, 255, 0)[None], truth.coverage) > 0.99
 
@@ -203,10 +203,23 @@ def test_outlines_that_all_lie_off_by_the_same_are_laid_on_the_edges(x: int, y: 
 def test_outlines_along_another_object_are_not_laid_on_edges() -> None:
     truth = moving_square()
     distances = np.stack([signed_distance(mask > 127) for mask in shifted(truth, 2, 0).coverage[0]])
-    everywhere, known = np.zeros_like(distances), np.ones(FRAMES, bool)
-    np.testing.assert_allclose(
-        lay_on_edges(pictures(truth), distances, everywhere, known, moving_flow()), distances, atol=0.01
-    )
+    everywhere, nowhere = np.zeros_like(distances), np.full_like(distances, -FARTHEST_PIXELS)
+    laid = lay_on_edges(pictures(truth), distances, everywhere, nowhere, np.ones(FRAMES, bool), moving_flow())
+    np.testing.assert_allclose(laid, distances, atol=0.01)
+
+
+def test_what_a_swollen_mask_in_front_covered_in_one_frame_is_taken_from_the_others() -> None:
+    truth = moving_square()
+    given = dilated(truth).coverage[0]
+    given[6, :, : 10 + 6 * SPEED + 3] = 0  # its left rim and 3 pixels inside, thinner than a piece taken for an error
+    distances = np.stack([signed_distance(mask > 127) for mask in given])
+    nothing, in_front = np.full((2, *distances.shape), -FARTHEST_PIXELS, np.float32)
+    in_front[6, :, : 10 + 6 * SPEED + 3] = 1
+    arguments = (np.ones(FRAMES, bool), moving_flow())
+    without, laid = (lay_on_edges(pictures(truth), distances, nothing, f, *arguments)[6] for f in (nothing, in_front))
+    swollen = dilated(truth).coverage[0, 6] > 127
+    assert (without > 0)[swollen].mean() < 0.85
+    assert (laid > 0)[swollen].mean() > 0.93
 
 
 def with_limb(masks: Masks) -> Masks:

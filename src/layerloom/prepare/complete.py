@@ -140,7 +140,8 @@ def _corrected(
             others = np.delete(as_given, i, 0).max(0, initial=-FARTHEST_PIXELS)
             distances[i], jump = steady(distances[i], others, known, flow)
             if jump >= STILL_PIXELS:
-                distances[i] = lay_on_edges(small, distances[i], others, known, flow)
+                in_front = as_given[:i].max(0, initial=-FARTHEST_PIXELS)
+                distances[i] = lay_on_edges(small, distances[i], others, in_front, known, flow)
             offsets[i] = outline_offset(small, distances[i])
             wrong[i] = jump >= STILL_PIXELS or offsets[i] != 0
     if wrong.any():

@@ -80,13 +80,20 @@ def steady(
 
 
 def lay_on_edges(
-    frames: Video, distances: Distances, others: Distances, known: Bool[np.ndarray, " t"], flow: Sequence[FlowField]
+    frames: Video,
+    distances: Distances,
+    others: Distances,
+    in_front: Distances,
+    known: Bool[np.ndarray, " t"],
+    flow: Sequence[FlowField],
 ) -> Distances:
     """Each known frame's outline shifted to where the picture's edges are strongest along it; the flow fills the rest.
 
     The flow tells jumps to a pixel only; the edges tell the rest, and what all frames are off by. Shapes stay, but
-    for large pieces that the other frames contradict. Outlines against other objects say nothing.
+    for large pieces that the other frames contradict. Outlines against other objects say nothing. Of swollen masks,
+    which cover each other, what other frames show beside the one `in_front` is added.
     """
+    offset = 0.0
     shown = known & (distances > 0).any((1, 2))
     strengths = np.stack(list(in_threads(edge_strengths, frames)))
     for _ in range(2):
@@ -100,6 +107,8 @@ def lay_on_edges(
 
         distances = np.stack(list(in_threads(laid, range(len(frames)))))
     mean = _mean_over_time(distances, shown, flow)
+    if offset > 0:  # what is in front is swollen, too, and covers now this, now that
+        distances = np.where(in_front > -ALIGNED_PIXELS - 1, np.maximum(distances, mean), distances)
     return np.stack([_mended(*pair) if own else pair[1] for own, *pair in zip(shown, distances, mean, strict=True)])
 
 
