@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 from layerloom.clip import FlowField, Masks
 from layerloom.conventions import Size, fit_long_edge
 from layerloom.parallel import do_in_threads
+from layerloom.prepare.flow import shrink
 from layerloom.prepare.links import AROUND_PIXELS, links_of
 from layerloom.prepare.masks import resize_mask, without_overlaps
 from layerloom.prepare.outlines import (
@@ -27,6 +28,7 @@ from layerloom.prepare.outlines import (
     outline_offset,
     settle_by_colour,
     signed_distance,
+    signed_distances,
     steady,
     window_around,
 )
@@ -130,10 +132,8 @@ def _corrected(
     size = (frames.shape[2], frames.shape[1])
     work_size = fit_long_edge(size, WORK_LONG_EDGE)
     wrong, offsets = np.zeros(len(coverage), bool), np.zeros(len(coverage))
-    distances = np.empty((*coverage.shape[:2], work_size[1], work_size[0]), np.float32)
     small = _resized(frames, work_size)
-    for i, mask in enumerate(coverage):
-        distances[i] = np.stack([signed_distance(image > 127) for image in _resized(mask, work_size)])
+    distances = signed_distances(coverage, work_size)
     as_given = distances.copy()
     for i, known in enumerate(given & (distances > 0).any((2, 3))):
         if known.any():
@@ -177,10 +177,9 @@ def _lie_better(
 
 
 def _resized(images: UInt8[np.ndarray, "t h0 w0 *c"], size: Size) -> UInt8[np.ndarray, "t h w *c"]:
-    if (images.shape[2], images.shape[1]) == size:
-        return images
-    interpolation = cv2.INTER_AREA if images.shape[2] > size[0] else cv2.INTER_LINEAR
-    return np.stack([cv2.resize(image, size, interpolation=interpolation) for image in images])
+    if images.shape[2] >= size[0]:
+        return shrink(images, size)
+    return np.stack([cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) for image in images])
 
 
 def _moved(

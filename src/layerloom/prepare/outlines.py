@@ -12,7 +12,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, UInt8
 
 from layerloom.clip import FlowField
-from layerloom.parallel import in_threads
+from layerloom.conventions import Size
+from layerloom.parallel import do_in_threads, in_threads
+from layerloom.prepare.flow import shrink
 from layerloom.prepare.links import links_of
 
 FARTHEST_PIXELS = 12.0
@@ -51,6 +53,19 @@ def signed_distance(inside: Bool[np.ndarray, "h w"], farthest: float = FARTHEST_
     there = cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_5)
     distance = np.where(inside, here - np.float32(0.5), np.float32(0.5) - there)
     return np.clip(distance, -farthest, farthest).astype(np.float32)
+
+
+def signed_distances(
+    coverage: UInt8[np.ndarray, "objects t h0 w0"], size: Size
+) -> Float32[np.ndarray, "objects t h w"]:
+    """Of masks brought to a size."""
+    distances = np.empty((*coverage.shape[:2], size[1], size[0]), np.float32)
+
+    def measure(place: tuple[int, int]) -> None:
+        distances[place] = signed_distance(shrink(coverage[place][None], size)[0] > 127)
+
+    do_in_threads(measure, np.ndindex(*coverage.shape[:2]))
+    return distances
 
 
 def steady(

@@ -19,7 +19,7 @@ from layerloom.clip import Masks
 from layerloom.conventions import Size, fit_long_edge, pixel_centres, transform_points
 from layerloom.parallel import do_in_threads, in_threads
 from layerloom.prepare.flow import shrink
-from layerloom.prepare.outlines import Window, signed_distance, window_around
+from layerloom.prepare.outlines import Window, signed_distance, signed_distances, window_around
 from layerloom.prepare.plate import frames_to_look_at
 
 WORK_LONG_EDGE = 960
@@ -82,7 +82,7 @@ def soften(masks: Masks, frames: Video, motion: Float[np.ndarray, "layers t 3 3"
         return masks
     size = fit_long_edge((frames.shape[2], frames.shape[1]), WORK_LONG_EDGE)
     to_work = np.diag([size[0] / frames.shape[2], size[1] / frames.shape[1], 1.0])
-    distances = _distances(masks, size)
+    distances = signed_distances(masks.coverage, size)
     empty = np.where((distances < -FARTHEST_REACH).all(0), np.uint8(255), np.uint8(0))
     clip = _Footage(shrink(frames, size), distances, empty, to_work @ motion @ np.linalg.inv(to_work))
     coverage = masks.coverage.copy()
@@ -348,13 +348,3 @@ def _soft_already(mask: UInt8[np.ndarray, "t h w"]) -> bool:
     inside = (some > 127).astype(np.uint8)
     along = sum(int((cv2.dilate(image, window) > cv2.erode(image, window)).sum()) for image in inside)
     return bool(undecided > SOFT_ALREADY * along)
-
-
-def _distances(masks: Masks, size: Size) -> Float32[np.ndarray, "objects t h w"]:
-    distances = np.empty((*masks.coverage.shape[:2], size[1], size[0]), np.float32)
-
-    def measure(place: tuple[int, int]) -> None:
-        distances[place] = signed_distance(shrink(masks.coverage[place][None], size)[0] > 127)
-
-    do_in_threads(measure, np.ndindex(*masks.coverage.shape[:2]))
-    return distances
