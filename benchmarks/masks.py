@@ -22,14 +22,14 @@ from jaxtyping import UInt8
 from timing.figures import commit
 
 from layerloom import media
-from layerloom.clip import Masks
-from layerloom.conventions import fit_long_edge, long_edge
-from layerloom.measures import intersection_over_union
-from layerloom.prepare.complete import complete_masks
-from layerloom.prepare.discover import discover_masks
-from layerloom.prepare.flow import compute_flow
-from layerloom.prepare.masks import load_masks, without_overlaps
-from layerloom.synthetic import make_clip
+from layerloom.core.geometry import fit_long_edge, long_edge
+from layerloom.data.clip import Masks
+from layerloom.evaluate.measures import intersection_over_union
+from layerloom.prepare.discover.objects import discover_masks
+from layerloom.prepare.flow.compute import compute_flow
+from layerloom.prepare.masks.files import load_masks, without_overlaps
+from layerloom.prepare.masks.repair import complete_masks
+from layerloom.synthetic.clip import make_clip
 
 RESULTS = Path(__file__).parent / "results" / "masks.jsonl"
 CASES: dict[str, tuple[float, float, bool]] = {

@@ -22,8 +22,8 @@ import numpy as np
 import psutil
 from timing.clips import moving_discs
 
-from layerloom import media, pipeline
-from layerloom.progress import Report
+from layerloom import media, decompose as pipeline
+from layerloom.core.progress import Report
 
 STEPS = 5
 SIZE = (1920, 1080)

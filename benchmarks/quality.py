@@ -26,15 +26,15 @@ from masks import CASES, degrade
 from timing.figures import commit
 
 from layerloom import media
-from layerloom.demo import SIZES, write_masks
-from layerloom.evaluate import evaluate
-from layerloom.pipeline import choose_device, decompose, default_long_edge, prepare
-from layerloom.prepare.masks import load_masks
-from layerloom.project import Project
-from layerloom.render import render
-from layerloom.report import write_report
-from layerloom.synthetic import SyntheticClip, make_clip
-from layerloom.truth import painted_textures, truth_figures
+from layerloom.cli.demo import SIZES, write_masks
+from layerloom.evaluate.evaluate import evaluate
+from layerloom.decompose import choose_device, decompose, default_long_edge, prepare
+from layerloom.prepare.masks.files import load_masks
+from layerloom.data.project import Project
+from layerloom.render.stream import render
+from layerloom.evaluate.report import write_report
+from layerloom.synthetic.clip import SyntheticClip, make_clip
+from layerloom.evaluate.truth import painted_textures, truth_figures
 
 RESULTS = Path(__file__).parent / "results" / "quality.jsonl"
 SYNTHETIC: dict[str, dict[str, Any]] = {

@@ -70,13 +70,13 @@ MISSING = {name for name in ("av", "OpenEXR", "psd_tools") if importlib.util.fin
 sys.meta_path.insert(0, _Absent(MISSING))
 
 from layerloom import media  # noqa: E402
-from layerloom.canvas_edits import OverlayEdit  # noqa: E402
-from layerloom.clip import SourceReference  # noqa: E402
-from layerloom.mattes import own_alphas  # noqa: E402
-from layerloom.project import BakedLayer, Project  # noqa: E402
-from layerloom.render import render_shots  # noqa: E402
-from layerloom.rendering.scene import Inputs, Scene  # noqa: E402
-from layerloom.staging import still_shot  # noqa: E402
+from layerloom.compose.shot import still_shot  # noqa: E402
+from layerloom.data.clip import SourceReference  # noqa: E402
+from layerloom.data.mattes import own_alphas  # noqa: E402
+from layerloom.data.project import BakedLayer, Project  # noqa: E402
+from layerloom.edits.canvas import Overlay  # noqa: E402
+from layerloom.render.scene import Inputs, Scene  # noqa: E402
+from layerloom.render.stream import render_shots  # noqa: E402
 
 Draw = Callable[[int], object]
 """Draws a frame of the project."""
@@ -167,7 +167,7 @@ def _write_source(folder: Path, rng: np.random.Generator, fps: Fraction) -> str:
 
 def _networks(layers: list[BakedLayer]) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     """Untrained ones of the size that `standard` learns, with motion and mattes of the layers."""
-    from layerloom.model.layers import FieldSettings, LayeredField
+    from layerloom.model.field import FieldSettings, LayeredField
     from layerloom.model.storage import field_to_arrays
 
     torch.manual_seed(0)
@@ -276,7 +276,7 @@ def kernel_seconds(launch: Callable[[], object]) -> float:
 @dataclass(frozen=True)
 class _Bench:
     project: Project
-    edits: list[OverlayEdit]
+    edits: list[Overlay]
     pictures: list[np.ndarray]
     device: str
 
@@ -301,7 +301,7 @@ class _Bench:
         }[part]()
 
     def definition(self) -> Iterator[Figure]:
-        from layerloom.rendering import definition
+        from layerloom.render import reference as definition
 
         scene, device = Scene(self.project, self.edits), torch.device(self.device)
 
@@ -314,7 +314,7 @@ class _Bench:
             yield self._by_processor("definition", "detail", cpu_seconds(draw, 2, 1), None)
 
     def cpu(self) -> Iterator[Figure]:
-        from layerloom.rendering.cpu import CpuRenderer
+        from layerloom.render.cpu.draw import CpuRenderer
 
         renderer = CpuRenderer(Scene(self.project, self.edits))
         for mode in ("detail", "synthesis"):
@@ -325,8 +325,8 @@ class _Bench:
             yield self._by_processor("cpu", mode, seconds, floor)
 
     def cuda(self) -> Iterator[Figure]:
-        from layerloom.rendering import kernel
-        from layerloom.rendering.cuda import CudaRenderer
+        from layerloom.render.cuda import kernel
+        from layerloom.render.cuda.renderer import CudaRenderer
 
         renderer = CudaRenderer(Scene(self.project, self.edits), torch.device("cuda"), 8)
         sources = [torch.from_numpy(picture).cuda() for picture in self.pictures]
@@ -351,7 +351,7 @@ class _Bench:
             yield Figure("cuda, kernel alone", mode, 1 / seconds, 1e3 * seconds, 1e3 * floor, "GPU time")
 
     def host(self) -> Iterator[Figure]:
-        from layerloom.rendering.cuda import CudaRenderer
+        from layerloom.render.cuda.renderer import CudaRenderer
 
         renderer = CudaRenderer(Scene(self.project, self.edits), torch.device("cuda"), 8)
         inputs = [self.inputs(frame, "detail") for frame in range(FRAMES)]
@@ -429,7 +429,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         project = make_project(Path(folder))
-        edits = [OverlayEdit(layer.name, Path(folder) / f"{layer.name}.png") for layer in project.layers]
+        edits = [Overlay(layer.name, Path(folder) / f"{layer.name}.png") for layer in project.layers]
         bench = _Bench(project, edits, make_pictures(), options.device)
         figures = [figure for part in options.only for figure in bench.figures(part)]
     print(show(figures))

@@ -28,10 +28,10 @@ from timing import commands, kernels, steps
 from timing.figures import Figure, show, store
 
 from layerloom import media
-from layerloom.clip import Clip
-from layerloom.demo import SIZES, write_masks
-from layerloom.synthetic import make_clip
-from layerloom.train.config import settings_for
+from layerloom.data.clip import Clip
+from layerloom.cli.demo import SIZES, write_masks
+from layerloom.synthetic.clip import make_clip
+from layerloom.train.settings import settings_for
 
 
 def main() -> None:

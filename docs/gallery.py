@@ -22,10 +22,10 @@ from PIL import Image
 from psd_tools import PSDImage
 
 from layerloom import media
-from layerloom.demo import run_demo
-from layerloom.pipeline import choose_device
-from layerloom.project import Project
-from layerloom.render import render
+from layerloom.cli.demo import run_demo
+from layerloom.data.project import Project
+from layerloom.decompose import choose_device
+from layerloom.render.stream import render
 
 PAGE = Path(__file__).with_suffix(".md")
 PICTURES = PAGE.with_suffix("")

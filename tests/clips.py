@@ -6,10 +6,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from layerloom.clip import Clip, FlowFields, Masks, SourceReference
-from layerloom.conventions import pixel_centres
-from layerloom.prepare.flow import compute_flow
-from layerloom.synthetic import SyntheticClip, make_clip
+from layerloom.core.geometry import pixel_centres
+from layerloom.data.clip import Clip, FlowFields, Masks, SourceReference
+from layerloom.prepare.flow.compute import compute_flow
+from layerloom.synthetic.clip import SyntheticClip, make_clip
 
 
 def small_synthetic(objects: int = 1, size: tuple[int, int] = (72, 48), frames: int = 6) -> SyntheticClip:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from layerloom.canvas_edits import CanvasEdit, OverlayEdit, PaintEdit, PlaceEdit, Placement, TextEdit, TextureEdit
-from layerloom.canvas_options import CanvasOptions
-from layerloom.errors import UserError
+from layerloom.cli.canvas_options import CanvasOptions
+from layerloom.core.errors import LayerloomError
+from layerloom.edits.canvas import At, CanvasEdit, Overlay, Paint, Place, Text, Texture
 
 LOGO, FILM = Path("a/logo.png"), Path("film.mp4")
 
@@ -14,27 +14,25 @@ LOGO, FILM = Path("a/logo.png"), Path("film.mp4")
 @pytest.mark.parametrize(
     ("name", "text", "edit"),
     [
-        ("texture", "dog=a/logo.png", TextureEdit("dog", LOGO)),
-        ("overlay", "dog=a/logo.png", OverlayEdit("dog", LOGO)),
-        ("overlay", "dog=film.mp4; blend multiply; ends hold", OverlayEdit("dog", FILM, "multiply", "hold")),
-        ("paint", "40:a/logo.png;blend add", PaintEdit(40, LOGO, "add")),
-        ("place", "dog=a/logo.png; at 3:12.5,40", PlaceEdit("dog", LOGO, Placement(12.5, 40.0, 3))),
+        ("texture", "dog=a/logo.png", Texture("dog", LOGO)),
+        ("overlay", "dog=a/logo.png", Overlay("dog", LOGO)),
+        ("overlay", "dog=film.mp4; blend multiply; ends hold", Overlay("dog", FILM, "multiply", "hold")),
+        ("paint", "40:a/logo.png;blend add", Paint(40, LOGO, "add")),
+        ("place", "dog=a/logo.png; at 3:12.5,40", Place("dog", LOGO, At(12.5, 40.0, 3))),
         (
             "place",
             "dog=film.mp4; at 12,-4; height 60; rotate -5; rigid; blend screen; ends hold",
-            PlaceEdit("dog", FILM, Placement(12.0, -4.0, None, 60.0, -5.0, rigid=True), "screen", "hold"),
+            Place("dog", FILM, At(12.0, -4.0, None, 60.0, -5.0, rigid=True), "screen", "hold"),
         ),
         (
             "place",
             "dog=film.mp4; corners 7:0,1 10,2 9,8.5 1,7; rigid",
-            PlaceEdit(
-                "dog", FILM, Placement(frame=7, corners=((0.0, 1.0), (10.0, 2.0), (9.0, 8.5), (1.0, 7.0)), rigid=True)
-            ),
+            Place("dog", FILM, At(frame=7, corners=((0.0, 1.0), (10.0, 2.0), (9.0, 8.5), (1.0, 7.0)), rigid=True)),
         ),
         (
             "text",
             "dog=Taxi = 42: cheap; at 0:4,5; colour #ffcc00; font a/b.ttf",
-            TextEdit("dog", "Taxi = 42: cheap", Placement(4.0, 5.0, 0), "#ffcc00", Path("a/b.ttf")),
+            Text("dog", "Taxi = 42: cheap", At(4.0, 5.0, 0), "#ffcc00", Path("a/b.ttf")),
         ),
     ],
 )
@@ -62,6 +60,6 @@ def test_an_option_is_an_edit(name: str, text: str, edit: CanvasEdit) -> None:
     ],
 )
 def test_what_cannot_be_read_is_named(name: str, text: str, message: str) -> None:
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(LayerloomError) as caught:
         list(CanvasOptions(**{name: (text,)}).edits())
     assert message in str(caught.value) and "\n" not in str(caught.value)

@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 from truth_project import make_truth_project
 
-from layerloom import cli, media, pipeline
-from layerloom.export import PARTS
-from layerloom.project import Project
-from layerloom.synthetic import SyntheticClip, make_clip
-from layerloom.train.config import TrainSettings, settings_for
+from layerloom import decompose as pipeline
+from layerloom import media
+from layerloom.cli import main as cli
+from layerloom.data.project import Project
+from layerloom.export.export import PARTS
+from layerloom.synthetic.clip import SyntheticClip, make_clip
+from layerloom.train.settings import TrainSettings, settings_for
 
 SIZE, FRAMES, FPS, RATE = (64, 48), 6, Fraction(12), 48000
 STEPS = 12
@@ -279,7 +281,7 @@ def test_disk_that_fills_up(run: Run, project: Project, tmp_path: Path, monkeypa
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("layerloom.export._export_frames", full)
+    monkeypatch.setattr("layerloom.export.export._export_frames", full)
     assert_refused(run("export", project.path, "--to", tmp_path / "parts"), "No space left")
     assert not listing(tmp_path)
 

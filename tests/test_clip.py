@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layerloom.clip import FlowFields
+from layerloom.data.clip import FlowFields
 
 NAMES = ("forward", "backward", "forward_confidence", "backward_confidence")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from layerloom import compiling
+from layerloom.core import jit as compiling
 
 
 def test_what_cannot_be_kept_is_compiled_in_memory_and_said_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from layerloom.clip import FlowField, Masks
-from layerloom.prepare.complete import complete_masks
-from layerloom.prepare.flow import compute_flow
-from layerloom.prepare.outlines import FARTHEST_PIXELS, lay_on_edges, outline_offset, signed_distance
-from layerloom.synthetic import make_clip
+from layerloom.data.clip import FlowField, Masks
+from layerloom.prepare.flow.compute import compute_flow
+from layerloom.prepare.masks.outlines import FARTHEST_PIXELS, lay_on_edges, outline_offset, signed_distance
+from layerloom.prepare.masks.repair import complete_masks
+from layerloom.synthetic.clip import make_clip
 
 WIDTH, HEIGHT, FRAMES = 96, 64, 12
 SPEED = 2  # pixels a frame, to the right

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from layerloom import console
-from layerloom.console import Console
-from layerloom.progress import Report
+from layerloom.cli import console
+from layerloom.cli.console import Console
+from layerloom.core.progress import Report
 
 
 @pytest.fixture

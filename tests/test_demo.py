@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from layerloom import demo, media, pipeline
-from layerloom.demo import CONTENTS, MEANINGS, Demo, run_demo
-from layerloom.errors import UserError
-from layerloom.progress import Report
-from layerloom.project import Project
-from layerloom.train.config import TrainSettings, settings_for
+from layerloom import decompose as pipeline
+from layerloom import media
+from layerloom.cli import demo
+from layerloom.cli.demo import CONTENTS, MEANINGS, Demo, run_demo
+from layerloom.core.errors import LayerloomError
+from layerloom.core.progress import Report
+from layerloom.data.project import Project
+from layerloom.train.settings import TrainSettings, settings_for
 
 SIZE, FRAMES = (160, 90), 8
 NAMES = {"object", "background"}
@@ -87,6 +89,6 @@ def test_badges_stay_within_their_radius() -> None:
 
 def test_it_fills_no_folder_that_holds_something(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="not empty"):
+    with pytest.raises(LayerloomError, match="not empty"):
         run_demo(tmp_path, torch.device("cpu"))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from layerloom.prepare.discover import discover_masks
-from layerloom.prepare.flow import compute_flow
-from layerloom.synthetic import make_clip
+from layerloom.prepare.discover.objects import discover_masks
+from layerloom.prepare.flow.compute import compute_flow
+from layerloom.synthetic.clip import make_clip
 
 FRAMES = 10
 

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from layerloom.clip import Masks
-from layerloom.prepare.distant import distant_flow
-from layerloom.prepare.flow import compute_flow, pair_matcher
+from layerloom.data.clip import Masks
+from layerloom.prepare.flow.compute import compute_flow, pair_matcher
+from layerloom.prepare.flow.long_range import distant_flow
+from layerloom.prepare.flow.refine import refine_flow
 from layerloom.prepare.motion import estimate_motion
-from layerloom.prepare.refine import refine_flow
-from layerloom.synthetic import SyntheticClip, make_clip
+from layerloom.synthetic.clip import SyntheticClip, make_clip
 
 STEP = 10
 
@@ -70,7 +70,7 @@ def test_fields_may_be_finer_than_what_is_matched(
     clip: SyntheticClip, masks: Masks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     motion = estimate_motion(compute_flow(clip.frames, (1, 2, 4)), masks)
-    monkeypatch.setattr("layerloom.prepare.distant.FIELD_LONG_EDGE", clip.size[0] // 2)
+    monkeypatch.setattr("layerloom.prepare.flow.long_range.FIELD_LONG_EDGE", clip.size[0] // 2)
     (field,) = distant_flow(clip.frames, masks, motion, (STEP,), clip.size, pair_matcher(), torch.device("cpu"))
     background = len(clip.names) - 1
     sure = (field.forward_confidence[0] > 200) & (clip.alpha[background, 0] > 0.98)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from layerloom import media, pipeline
-from layerloom.cli import _parse
-from layerloom.edits import camera_from_json, edits_from_json
-from layerloom.shot_edits import CameraEdit, StabilizeEdit
-from layerloom.synthetic import make_clip
-from layerloom.train.config import TrainSettings, settings_for
+from layerloom import decompose as pipeline
+from layerloom import media
+from layerloom.cli.main import _parse
+from layerloom.edits.document import camera_from_json, edits_from_json
+from layerloom.edits.shot import Camera, Stabilize
+from layerloom.synthetic.clip import make_clip
+from layerloom.train.settings import TrainSettings, settings_for
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
@@ -37,8 +38,8 @@ def test_the_files_of_edits_and_cameras_can_be_read() -> None:
     assert len(camera_from_json(camera).keyframes) == 3
     read = edits_from_json(edits, Path())
     assert len(read) > 10
-    held = any(isinstance(edit, CameraEdit) and edit.lock is not None for edit in read)
-    assert not (held and any(isinstance(edit, StabilizeEdit) for edit in read)), "these two cannot be had at once"
+    held = any(isinstance(edit, Camera) and edit.lock is not None for edit in read)
+    assert not (held and any(isinstance(edit, Stabilize) for edit in read)), "these two cannot be had at once"
 
 
 def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

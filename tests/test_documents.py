@@ -13,13 +13,13 @@ from psd_tools import PSDImage
 from truth_project import make_truth_project
 
 from layerloom import media
-from layerloom.documents import read_picture
-from layerloom.edits import OverlayEdit, TextureEdit
-from layerloom.errors import UserError
-from layerloom.export import export
-from layerloom.project import Project
-from layerloom.render import render
-from layerloom.synthetic import make_clip
+from layerloom.core.errors import LayerloomError
+from layerloom.data.project import Project
+from layerloom.edits.document import Overlay, Texture
+from layerloom.export.export import export
+from layerloom.media.layered_documents import read_picture
+from layerloom.render.stream import render
+from layerloom.synthetic.clip import make_clip
 
 RED = (230, 20, 30)
 
@@ -36,7 +36,7 @@ def exported(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def run(project: Project, *edits: TextureEdit | OverlayEdit) -> np.ndarray:
+def run(project: Project, *edits: Texture | Overlay) -> np.ndarray:
     return np.stack(list(render(project, edits)))
 
 
@@ -89,7 +89,7 @@ def test_an_ora_has_the_same_layers(project: Project, exported: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["psd", "ora"])
 def test_a_document_saved_unchanged_is_no_edit(project: Project, exported: Path, suffix: str) -> None:
-    edits = [TextureEdit(layer.name, exported / layer.name / f"texture.{suffix}") for layer in project.layers]
+    edits = [Texture(layer.name, exported / layer.name / f"texture.{suffix}") for layer in project.layers]
     np.testing.assert_array_equal(run(project, *edits), run(project))
 
 
@@ -108,7 +108,7 @@ def test_paint_on_a_psd_is_the_same_edit_as_on_the_texture(project: Project, exp
     flat = media.quantise(project.layers[0].texture, 8)
     flat[painted[..., 3] > 0] = (*RED, 255)
     media.write_image(tmp_path / "edited.png", flat)
-    first, second = (run(project, TextureEdit("object", tmp_path / f"edited.{kind}")) for kind in ("psd", "png"))
+    first, second = (run(project, Texture("object", tmp_path / f"edited.{kind}")) for kind in ("psd", "png"))
     np.testing.assert_array_equal(first, second)
     assert (first != run(project)).any()
 
@@ -121,7 +121,7 @@ def test_paint_on_an_ora_is_the_same_edit_as_on_the_texture(project: Project, ex
     edited = tmp_path / "edited.ora"
     edited.write_bytes((exported / "object" / "texture.ora").read_bytes())
     repack_ora(edited, {"data/paint-here.png": png(painted)})
-    first, second = (run(project, TextureEdit("object", tmp_path / f"edited.{kind}")) for kind in ("ora", "png"))
+    first, second = (run(project, Texture("object", tmp_path / f"edited.{kind}")) for kind in ("ora", "png"))
     np.testing.assert_array_equal(first, second)
     assert (first != run(project)).any()
 
@@ -148,7 +148,7 @@ def test_an_ora_with_blends_gives_the_picture_that_its_program_flattened(group: 
     grey, red = np.full((4, 6, 3), 100, np.uint8), np.full((4, 6, 3), (200, 0, 0), np.uint8)
     stack = f'<image w="6" h="4"><stack>{group}<layer src="grey.png"/></stack></stack></image>'
     np.testing.assert_array_equal(read_picture(ora(tmp_path / "a.ora", stack, grey=grey, mergedimage=red)), red)
-    with pytest.raises(UserError, match=r"b.ora: no mergedimage.png in it"):
+    with pytest.raises(LayerloomError, match=r"b.ora: no mergedimage.png in it"):
         read_picture(ora(tmp_path / "b.ora", stack, grey=grey))
 
 
@@ -164,7 +164,7 @@ def test_a_psd_with_its_texture_hidden_is_an_overlay(project: Project, exported:
     inside = painted[..., 3] > 0
     assert np.abs(picture[inside].astype(int) - painted[inside]).max() <= 1
     media.write_image(tmp_path / "overlay.png", painted)
-    first, second = (run(project, OverlayEdit("object", tmp_path / f"overlay.{kind}")) for kind in ("psd", "png"))
+    first, second = (run(project, Overlay("object", tmp_path / f"overlay.{kind}")) for kind in ("psd", "png"))
     assert np.abs(first.astype(int) - second).max() <= 1
 
 
@@ -174,21 +174,21 @@ def test_a_psd_turned_to_16_bit_keeps_its_depth_and_is_no_edit(project: Project,
     document.create_pixel_layer(Image.fromarray(media.quantise(layer.texture, 8)[..., :3]), name="texture")
     document.save(tmp_path / "deep.psd")
     assert read_picture(tmp_path / "deep.psd").dtype == np.uint16
-    np.testing.assert_array_equal(run(project, TextureEdit("object", tmp_path / "deep.psd")), run(project))
+    np.testing.assert_array_equal(run(project, Texture("object", tmp_path / "deep.psd")), run(project))
 
 
 def test_documents_that_cannot_be_read_say_so(tmp_path: Path) -> None:
     for suffix in ("psd", "ora"):
-        with pytest.raises(UserError, match="no such file"):
+        with pytest.raises(LayerloomError, match="no such file"):
             read_picture(tmp_path / f"absent.{suffix}")
         broken = tmp_path / f"broken.{suffix}"
         broken.write_bytes(b"8BPS but not really")
-        with pytest.raises(UserError, match=f"broken.{suffix}: not a readable"):
+        with pytest.raises(LayerloomError, match=f"broken.{suffix}: not a readable"):
             read_picture(broken)
     with zipfile.ZipFile(tmp_path / "empty.ora", "w") as archive:
         archive.writestr("mimetype", "image/openraster")
-    with pytest.raises(UserError, match=r"empty.ora: no mergedimage.png"):
+    with pytest.raises(LayerloomError, match=r"empty.ora: no mergedimage.png"):
         read_picture(tmp_path / "empty.ora")
     PSDImage.new("CMYK", (8, 6)).save(tmp_path / "print.psd")
-    with pytest.raises(UserError, match=r"print.psd: a document in CMYK; RGB is allowed"):
+    with pytest.raises(LayerloomError, match=r"print.psd: a document in CMYK; RGB is allowed"):
         read_picture(tmp_path / "print.psd")

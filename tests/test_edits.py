@@ -8,34 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerloom.canvas_edits import (
-    Blend,
-    Ends,
-    OverlayEdit,
-    PaintEdit,
-    PlaceEdit,
-    Placement,
-    TextEdit,
-    TextureEdit,
-    parse_colour,
-)
-from layerloom.edits import BackgroundEdit, Edit, HideEdit, edits_from_json, edits_to_json
-from layerloom.errors import UserError
-from layerloom.shot_edits import (
-    CameraEdit,
-    CropEdit,
-    DuplicateEdit,
-    ExtendEdit,
-    FreezeEdit,
+from layerloom.core.errors import LayerloomError
+from layerloom.edits.canvas import At, Blend, Ends, Overlay, Paint, Place, Text, Texture, parse_colour
+from layerloom.edits.document import Background, Edit, Hide, edits_from_json, edits_to_json
+from layerloom.edits.shot import (
+    Camera,
+    Crop,
+    Duplicate,
+    Extend,
+    Freeze,
     Keyframe,
-    LeaveShadowEdit,
-    MoveEdit,
-    ReverseEdit,
-    ScaleEdit,
-    SpeedEdit,
-    StabilizeEdit,
-    UnseenEdit,
-    UnshadowEdit,
+    LeaveShadow,
+    Move,
+    Reverse,
+    Scale,
+    Speed,
+    Stabilize,
+    Unseen,
+    Unshadow,
 )
 
 names = st.text("abcdefghij-_.0123456789", min_size=1)
@@ -45,31 +35,31 @@ places = (names, numbers, numbers, positive, numbers)
 keyframes = st.lists(st.builds(Keyframe, frames, numbers, numbers, positive, numbers), unique_by=lambda key: key.frame)
 blends, ends = st.sampled_from(get_args(Blend)), st.sampled_from(get_args(Ends))
 placements = st.one_of(
-    st.builds(Placement, numbers, numbers, st.none() | frames, st.none() | positive, numbers, rigid=st.booleans()),
-    st.builds(Placement, frame=st.none() | frames, corners=st.tuples(*[st.tuples(numbers, numbers)] * 4)),
+    st.builds(At, numbers, numbers, st.none() | frames, st.none() | positive, numbers, rigid=st.booleans()),
+    st.builds(At, frame=st.none() | frames, corners=st.tuples(*[st.tuples(numbers, numbers)] * 4)),
 )
 any_edit = st.one_of(
-    st.builds(MoveEdit, *places),
-    st.builds(DuplicateEdit, *places),
-    st.builds(FreezeEdit, names, frames),
-    st.builds(ReverseEdit, names),
-    st.builds(UnshadowEdit, names),
-    st.builds(LeaveShadowEdit, names),
-    st.builds(SpeedEdit, positive),
-    st.builds(ScaleEdit, st.floats(0.05, 8)),
-    st.builds(StabilizeEdit, names, st.floats(0, 1)),
-    st.builds(CameraEdit, keyframes.map(lambda keys: tuple(sorted(keys, key=lambda key: key.frame))), frames),
-    st.builds(ExtendEdit, *[st.integers(0, 16384)] * 4),
-    st.builds(CropEdit),
-    st.builds(UnseenEdit, st.sampled_from(["transparent", "#00ff00"])),
-    st.builds(TextureEdit, names, files),
-    st.builds(OverlayEdit, names, files, blends, ends),
-    st.builds(PaintEdit, st.integers(0, 10**6), files, blends),
-    st.builds(PlaceEdit, names, files, placements, blends, ends),
-    st.builds(TextEdit, names, names, placements, st.just("#ff8000"), st.none() | files, blends),
-    st.builds(HideEdit, names),
-    st.builds(BackgroundEdit, files),
-    st.builds(BackgroundEdit, st.from_regex(r"#[0-9a-f]{6}", fullmatch=True)),
+    st.builds(Move, *places),
+    st.builds(Duplicate, *places),
+    st.builds(Freeze, names, frames),
+    st.builds(Reverse, names),
+    st.builds(Unshadow, names),
+    st.builds(LeaveShadow, names),
+    st.builds(Speed, positive),
+    st.builds(Scale, st.floats(0.05, 8)),
+    st.builds(Stabilize, names, st.floats(0, 1)),
+    st.builds(Camera, keyframes.map(lambda keys: tuple(sorted(keys, key=lambda key: key.frame))), frames),
+    st.builds(Extend, *[st.integers(0, 16384)] * 4),
+    st.builds(Crop),
+    st.builds(Unseen, st.sampled_from(["transparent", "#00ff00"])),
+    st.builds(Texture, names, files),
+    st.builds(Overlay, names, files, blends, ends),
+    st.builds(Paint, st.integers(0, 10**6), files, blends),
+    st.builds(Place, names, files, placements, blends, ends),
+    st.builds(Text, names, names, placements, st.just("#ff8000"), st.none() | files, blends),
+    st.builds(Hide, names),
+    st.builds(Background, files),
+    st.builds(Background, st.from_regex(r"#[0-9a-f]{6}", fullmatch=True)),
 )
 
 
@@ -81,10 +71,10 @@ def test_json_gives_the_same_edits_back(edits: list[Edit]) -> None:
 
 
 def test_relative_files_count_from_the_folder_of_the_edits_file() -> None:
-    text = edits_to_json([OverlayEdit("dog", Path("logo.png")), TextureEdit("dog", Path("/art/dog.png"))])
+    text = edits_to_json([Overlay("dog", Path("logo.png")), Texture("dog", Path("/art/dog.png"))])
     first, second = edits_from_json(text, Path("/shots/bear"))
-    assert first == OverlayEdit("dog", Path("/shots/bear/logo.png"))
-    assert second == TextureEdit("dog", Path("/art/dog.png"))
+    assert first == Overlay("dog", Path("/shots/bear/logo.png"))
+    assert second == Texture("dog", Path("/art/dog.png"))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +134,7 @@ def test_relative_files_count_from_the_folder_of_the_edits_file() -> None:
 )
 def test_a_wrong_edit_is_named(edit: object, message: str) -> None:
     text = json.dumps({"format": "layerloom-edits", "version": 1, "edits": [edit]})
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(LayerloomError, match=message):
         edits_from_json(text)
 
 
@@ -158,12 +148,12 @@ def test_a_wrong_edit_is_named(edit: object, message: str) -> None:
     ],
 )
 def test_a_wrong_file_is_named(text: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(LayerloomError, match=message):
         edits_from_json(text)
 
 
 def test_colours() -> None:
     assert parse_colour("#ff0080") == (1.0, 0.0, 128 / 255)
     for wrong in ("#fff", "#gggggg", "blue", "#ff00800"):
-        with pytest.raises(UserError, match="#rrggbb"):
+        with pytest.raises(LayerloomError, match="#rrggbb"):
             parse_colour(wrong)

@@ -11,14 +11,14 @@ import torch
 from trunks import trunk_state
 from truth_project import make_truth_project
 
-from layerloom import lpips
-from layerloom.clip import Masks
-from layerloom.errors import UserError
-from layerloom.evaluate import evaluate, interior_owner, mean_or_none, render_pattern, render_unlit
-from layerloom.mattes import mattes
-from layerloom.project import Project
-from layerloom.report import checkerboard, frames_to_show, headlines, line_chart, write_report
-from layerloom.synthetic import SyntheticClip, make_clip
+from layerloom.core.errors import LayerloomError
+from layerloom.data.clip import Masks
+from layerloom.data.mattes import mattes
+from layerloom.data.project import Project
+from layerloom.evaluate import lpips
+from layerloom.evaluate.evaluate import evaluate, interior_owner, mean_or_none, render_pattern, render_unlit
+from layerloom.evaluate.report import checkerboard, frames_to_show, headlines, line_chart, write_report
+from layerloom.synthetic.clip import SyntheticClip, make_clip
 
 
 @pytest.fixture(scope="module")
@@ -143,9 +143,9 @@ def test_masks_that_do_not_fit_are_refused(
     clip: SyntheticClip, project: Project, change: Callable[[np.ndarray], np.ndarray]
 ) -> None:
     wrong = np.ascontiguousarray(change(clip.masks))
-    with pytest.raises(UserError, match="masks are"):
+    with pytest.raises(LayerloomError, match="masks are"):
         evaluate(project, Masks(clip.names[:-1], wrong, wrong))
-    with pytest.raises(UserError, match="no layer 'dog'"):
+    with pytest.raises(LayerloomError, match="no layer 'dog'"):
         evaluate(project, Masks(("dog",), clip.masks, clip.masks))
 
 
@@ -163,7 +163,7 @@ def test_lpips_is_measured_with_a_trunks_weights(
     write_report(tmp_path / "report.html", project, seen)
     assert '<span class="title">LPIPS</span>' in (tmp_path / "report.html").read_text(encoding="utf-8")
     monkeypatch.setattr(lpips, "SMALLEST_SIDE", 97)
-    with pytest.raises(UserError, match="160x96; LPIPS needs 97 pixels"):
+    with pytest.raises(LayerloomError, match="160x96; LPIPS needs 97 pixels"):
         evaluate(project, lpips_weights=tmp_path / "alexnet.pth")
 
 

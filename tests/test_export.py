@@ -12,14 +12,15 @@ import OpenEXR
 import pytest
 from truth_project import make_truth_project
 
-from layerloom import cli, media
-from layerloom.conventions import uv_to_st
-from layerloom.errors import UserError
-from layerloom.export import PARTS, export
-from layerloom.mattes import stream_mattes
-from layerloom.project import Project
-from layerloom.render import render
-from layerloom.synthetic import make_clip
+from layerloom import media
+from layerloom.cli import main as cli
+from layerloom.core.errors import LayerloomError
+from layerloom.core.geometry import uv_to_st
+from layerloom.data.mattes import stream_mattes
+from layerloom.data.project import Project
+from layerloom.export.export import PARTS, export
+from layerloom.render.stream import render
+from layerloom.synthetic.clip import make_clip
 
 FRAMES = range(1, 4)
 
@@ -151,14 +152,14 @@ def test_only_what_is_asked_for_is_written(project: Project, tmp_path: Path) -> 
 
 
 def test_wrong_requests_write_nothing(project: Project, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"'smoke'; there are textures, mattes, st, lighting, psd"):
+    with pytest.raises(LayerloomError, match=r"'smoke'; there are textures, mattes, st, lighting, psd"):
         export(project, tmp_path / "out", only={"st", "smoke"})
-    with pytest.raises(UserError, match="has frames 0:4"):
+    with pytest.raises(LayerloomError, match="has frames 0:4"):
         export(project, tmp_path / "out", frames=range(2, 9))
     assert not list(tmp_path.iterdir())
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "work.txt").write_text("precious")
-    with pytest.raises(UserError, match="mine: exists already"):
+    with pytest.raises(LayerloomError, match="mine: exists already"):
         export(project, tmp_path / "mine")
     assert (tmp_path / "mine" / "work.txt").read_text() == "precious"
 

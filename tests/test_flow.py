@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layerloom.conventions import rescale_positions
-from layerloom.errors import UserError
-from layerloom.prepare.flow import agreement, chain_flow, compute_flow, read_flow, sample_flow
-from layerloom.prepare.raft import (
+from layerloom.core.errors import LayerloomError
+from layerloom.core.geometry import rescale_positions
+from layerloom.prepare.flow.compute import agreement, chain_flow, compute_flow, read_flow, sample_flow
+from layerloom.prepare.flow.raft import (
     LEVELS,
     RADIUS,
     RaftMatcher,
@@ -173,29 +173,29 @@ def test_flow_files_are_read(tmp_path):
 def test_bad_flow_files_give_one_clear_line(tmp_path, spoil, message):
     write_flows(tmp_path)
     spoil(tmp_path)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(LayerloomError) as caught:
         read_flow(tmp_path, 3, (30, 20), (1, 2))
     assert message in str(caught.value) and "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
 
 
 def test_a_missing_flow_folder_and_missing_weights_are_user_errors(tmp_path):
     frames = np.zeros((2, 16, 16, 3), np.uint8)
-    with pytest.raises(UserError, match="no such flow folder"):
+    with pytest.raises(LayerloomError, match="no such flow folder"):
         compute_flow(frames, method=tmp_path / "none")
-    with pytest.raises(UserError, match=r"RAFT needs its weights.*--flow-weights"):
+    with pytest.raises(LayerloomError, match=r"RAFT needs its weights.*--flow-weights"):
         compute_flow(frames, method="raft")
 
 
 def test_wrong_weights_are_user_errors(tmp_path):
     path = tmp_path / "weights.pth"
-    with pytest.raises(UserError, match="cannot read"):
+    with pytest.raises(LayerloomError, match="cannot read"):
         load_raft(path)
     path.write_bytes(b"not weights")
-    with pytest.raises(UserError, match="not a PyTorch state dict"):
+    with pytest.raises(LayerloomError, match="not a PyTorch state dict"):
         load_raft(path)
     state = RaftSmall().state_dict()
     torch.save({f"module.{k}": v[..., None] for k, v in state.items()}, path)
-    with pytest.raises(UserError, match="not the weights of RAFT-small"):
+    with pytest.raises(LayerloomError, match="not the weights of RAFT-small"):
         load_raft(path)
     torch.save({f"module.{k}": v for k, v in state.items()}, path)
     assert torch.equal(load_raft(path).state_dict()["fnet.conv1.weight"], state["fnet.conv1.weight"])
@@ -259,7 +259,7 @@ def test_pairs_matched_together_are_those_matched_alone(random_weights, monkeypa
 
 def test_raft_gives_the_same_field_smaller(random_weights, monkeypatch):
     # What random weights find is refined to something else at another size.
-    monkeypatch.setattr("layerloom.prepare.raft.refine_flow", lambda first, second, flow: flow)
+    monkeypatch.setattr("layerloom.prepare.flow.raft.refine_flow", lambda first, second, flow: flow)
     network = load_raft(random_weights)
     frames = panned(noise((160, 100)), (128, 72), (5, 3), 2)
     (whole,), (half,) = (RaftMatcher(frames, network, "cpu", size).matches([(0, 1)]) for size in ((128, 72), (64, 36)))

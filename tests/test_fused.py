@@ -15,12 +15,12 @@ import pytest
 import torch
 from clips import clip_from_truth, small_synthetic
 
-from layerloom.bake import bake
-from layerloom.kernels.dispatch import use_kernel
-from layerloom.model.layers import FieldSettings
-from layerloom.train.config import TrainSettings, settings_for
+from layerloom.bake.bake import bake
+from layerloom.model.field import FieldSettings
+from layerloom.ops.dispatch import use_kernel
 from layerloom.train.losses import TERMS
 from layerloom.train.optimiser import FlatAdam, PlainAdam
+from layerloom.train.settings import TrainSettings, settings_for
 from layerloom.train.trainer import Trainer
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -54,7 +54,7 @@ def plain_trainer(objects: int, settings: TrainSettings, device: str) -> Trainer
 
 
 def check_step(objects: int, settings: TrainSettings, device: str, tolerance: float) -> None:
-    from layerloom.train.fused import FusedStep
+    from layerloom.train.fused.step import FusedStep
     from layerloom.train.trainer import PATCH_TILES
 
     trainer = plain_trainer(objects, settings, device)
@@ -103,7 +103,7 @@ def check_adam(device: str) -> None:
 
 def check_points(device: str) -> None:
     """Where pixels of one frame look, without gradients: some more of them than fill a kernel's program."""
-    from layerloom.kernels.mapping import map_points
+    from layerloom.ops.mapping.triton import map_points
 
     layer = plain_trainer(1, TrainSettings(4, 3, field=SMALL_FIELD), device).field.layer(0)
     generator = torch.Generator().manual_seed(0)

@@ -4,7 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
-from layerloom.cli import _parse
+from layerloom.cli.main import _parse
 
 PAGE = Path(__file__).parents[1] / "docs" / "gallery.md"
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from layerloom.gaps import fill_in_time
+from layerloom.core.gaps import fill_in_time
 
 
 def test_gaps_in_time_are_filled_from_both_sides() -> None:

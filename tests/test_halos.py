@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from truth_project import make_truth_project
 
-from layerloom import halos, media
-from layerloom.edits import HideEdit
-from layerloom.halos import Cutout, cut_out, edit_error, halo_px, outline_band, triangulate
-from layerloom.project import Project
-from layerloom.render import render
-from layerloom.synthetic import SyntheticClip, make_clip
+from layerloom import media
+from layerloom.data.project import Project
+from layerloom.edits.document import Hide
+from layerloom.evaluate import halos
+from layerloom.evaluate.halos import Cutout, cut_out, edit_error, halo_px, outline_band, triangulate
+from layerloom.render.stream import render
+from layerloom.synthetic.clip import SyntheticClip, make_clip
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def widened_project(clip: SyntheticClip, folder: Path, by_px: int) -> Project:
 
 
 def mean_halo(clip: SyntheticClip, project: Project) -> float:
-    background = render(project, [HideEdit("object")], mode="synthesis")
+    background = render(project, [Hide("object")], mode="synthesis")
     frames = zip(clip.frames, background, cut_out(project), strict=True)
     return float(np.mean([halo_px(media.to_float(frame), media.to_float(b), cutout) for frame, b, cutout in frames]))
 

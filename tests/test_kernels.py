@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from layerloom.kernels import dispatch, reference
-from layerloom.kernels.dispatch import hash_encode, kernel_report, mlp, use_kernel
-from layerloom.kernels.reference import GridLayout
+from layerloom.ops import dispatch, reference
+from layerloom.ops.dispatch import hash_encode, kernel_report, mlp, use_kernel
+from layerloom.ops.reference import GridLayout
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 HAS_GPU = torch.cuda.is_available()
@@ -276,7 +276,7 @@ def test_triton_mlp_matches_reference(case: tuple[int, int, int, int, bool, int]
 
 def test_network_too_large_for_the_kernel_says_why():
     pytest.importorskip("triton")
-    from layerloom.kernels.mlp import obstacle
+    from layerloom.ops.mlp.triton import obstacle
 
     assert obstacle(random_network(20, 64, 3, 2, False)[0]) == ""
     assert "at most" in obstacle(random_network(20, 128, 3, 2, False)[0])

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from layerloom.clip import FlowField
-from layerloom.prepare.links import links_of
+from layerloom.data.clip import FlowField
+from layerloom.prepare.flow.links import links_of
 
 WIDTH, HEIGHT, SIDE, SPEED = 96, 64, 24, 6
 

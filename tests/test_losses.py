@@ -6,7 +6,7 @@ import torch
 from clips import clip_from_truth, small_synthetic
 from test_model import tiny_settings
 
-from layerloom.model.layers import LayerSample
+from layerloom.model.field import LayerSample
 from layerloom.train import losses
 from layerloom.train.losses import TERMS, Evaluation
 from layerloom.train.sampling import Batch

@@ -9,9 +9,9 @@ from safetensors.numpy import load_file
 from safetensors.torch import save_file
 from trunks import formula, trunk_state
 
-from layerloom import lpips
-from layerloom.errors import UserError
-from layerloom.lpips import TRUNKS, Lpips
+from layerloom.core.errors import LayerloomError
+from layerloom.evaluate import lpips
+from layerloom.evaluate.lpips import TRUNKS, Lpips
 
 
 def picture(size: tuple[int, int], seed: int) -> np.ndarray:
@@ -138,7 +138,7 @@ def test_files_that_are_no_trunk_are_refused(tmp_path: Path) -> None:
 
     def refused(name: str, held: object, words: str) -> None:
         torch.save(held, tmp_path / name)
-        with pytest.raises(UserError, match=words) as caught:
+        with pytest.raises(LayerloomError, match=words) as caught:
             Lpips(tmp_path / name)
         assert "\n" not in str(caught.value) and name in str(caught.value)
 
@@ -151,8 +151,8 @@ def test_files_that_are_no_trunk_are_refused(tmp_path: Path) -> None:
     refused("whole.pth", state | {"features.0.bias": torch.zeros(64, dtype=torch.int64)}, "int64")
     refused("code.pth", {"features.0.weight": Path("x")}, "not a state dict")
     (tmp_path / "words.safetensors").write_text("no tensors at all", encoding="utf-8")
-    with pytest.raises(UserError, match="not a state dict"):
+    with pytest.raises(LayerloomError, match="not a state dict"):
         Lpips(tmp_path / "words.safetensors")
     for name in ("absent.pth", "absent.safetensors"):
-        with pytest.raises(UserError, match="cannot read weights: No such file"):
+        with pytest.raises(LayerloomError, match="cannot read weights: No such file"):
             Lpips(tmp_path / name)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from layerloom.errors import UserError
-from layerloom.prepare.masks import load_masks
+from layerloom.core.errors import LayerloomError
+from layerloom.prepare.masks.files import load_masks
 
 SIZE = (64, 36)
 
@@ -213,12 +213,12 @@ def test_refused_in_one_line(tmp_path: Path, make, message: str) -> None:
     folder = tmp_path / "masks"
     folder.mkdir()
     make(folder)
-    with pytest.raises(UserError, match=message) as caught:
+    with pytest.raises(LayerloomError, match=message) as caught:
         load_masks(folder, range(3), SIZE, source_frames=3)
     assert "\n" not in str(caught.value)
 
 
 def test_numbers_outside_the_frames_used(tmp_path: Path) -> None:
     write(tmp_path / "0.png", square(0))
-    with pytest.raises(UserError, match="numbered 0 to 0, but the frames used are 3 to 5"):
+    with pytest.raises(LayerloomError, match="numbered 0 to 0, but the frames used are 3 to 5"):
         load_masks(tmp_path, range(3, 6), SIZE)

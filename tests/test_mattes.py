@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from truth_project import make_truth_project
 
-from layerloom.mattes import composite, mattes, reveal, stream_mattes
-from layerloom.project import Project
-from layerloom.synthetic import SyntheticClip, make_clip
+from layerloom.data.mattes import composite, mattes, reveal, stream_mattes
+from layerloom.data.project import Project
+from layerloom.synthetic.clip import SyntheticClip, make_clip
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layerloom import measures
+from layerloom.evaluate import measures
 
 RNG = np.random.default_rng(5)
 PICTURE = RNG.uniform(0.2, 0.8, (40, 60, 3)).astype(np.float32)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from layerloom.errors import UserError
+from layerloom.core.errors import LayerloomError
 from layerloom.media import (
     Colour,
     check_output,
@@ -115,7 +115,7 @@ def clicks(path: Path) -> list[float]:
 @contextlib.contextmanager
 def fails(*words: object) -> Iterator[None]:
     """One line, holding all `words`."""
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(LayerloomError) as caught:
         yield
     message = str(caught.value)
     assert "\n" not in message

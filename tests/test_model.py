@@ -7,11 +7,11 @@ from clips import clip_from_truth, small_synthetic
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerloom.conventions import pixel_centres, transform_points
+from layerloom.core.geometry import pixel_centres, transform_points
 from layerloom.model.canvas import Canvas, plan_canvases, plan_zone
 from layerloom.model.encoding import grid_resolutions
-from layerloom.model.layers import LayerSample, composite, composite_alpha
-from layerloom.train.config import TrainSettings, settings_for
+from layerloom.model.field import LayerSample, composite, composite_alpha
+from layerloom.train.settings import TrainSettings, settings_for
 from layerloom.train.trainer import Trainer
 
 

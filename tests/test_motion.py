@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layerloom.clip import FlowField, Masks
-from layerloom.conventions import pixel_centres, transform_points
-from layerloom.prepare.flow import compute_flow
+from layerloom.core.geometry import pixel_centres, transform_points
+from layerloom.data.clip import FlowField, Masks
+from layerloom.prepare.flow.compute import compute_flow
 from layerloom.prepare.motion import _solve_block_tridiagonal, estimate_motion
-from layerloom.synthetic import make_clip
+from layerloom.synthetic.clip import make_clip
 
 SIZE = (96, 64)
 

@@ -7,20 +7,20 @@ import pytest
 import torch
 
 from layerloom import media
-from layerloom.canvas_edits import OverlayEdit
-from layerloom.conventions import pixel_centres
-from layerloom.edits import BackgroundEdit, HideEdit
-from layerloom.errors import UserError
-from layerloom.model.layers import composite
+from layerloom.compose.shot import Instance, Shot, at_scale, still_shot
+from layerloom.core.errors import LayerloomError
+from layerloom.core.geometry import pixel_centres
+from layerloom.data.project import Project
+from layerloom.decompose import decompose, prepare
+from layerloom.edits.canvas import Overlay
+from layerloom.edits.document import Background, Hide
+from layerloom.edits.shot import Unshadow
+from layerloom.model.field import composite
 from layerloom.model.storage import field_from_arrays, field_to_arrays
 from layerloom.neural_render import render_networks
-from layerloom.pipeline import decompose, prepare
-from layerloom.project import Project
-from layerloom.render import render_shots
-from layerloom.shot_edits import UnshadowEdit
-from layerloom.staging import Instance, Shot, at_scale, still_shot
-from layerloom.synthetic import make_clip
-from layerloom.train.config import settings_for
+from layerloom.render.stream import render_shots
+from layerloom.synthetic.clip import make_clip
+from layerloom.train.settings import settings_for
 
 CPU = torch.device("cpu")
 SIZE, FRAMES = (96, 64), 6
@@ -67,11 +67,11 @@ def test_networks_show_what_maps_show(project: Project, tmp_path: Path) -> None:
     image = np.zeros((layer.canvas[1], layer.canvas[0], 4), np.uint8)
     image[image.shape[0] // 3 : image.shape[0] // 2] = (250, 240, 30, 255)
     media.write_image(tmp_path / "overlay.png", image)
-    overlay = OverlayEdit(layer.name, tmp_path / "overlay.png")
+    overlay = Overlay(layer.name, tmp_path / "overlay.png")
     still = still_shot(project, 2)
     between = Shot(SIZE, tuple(Instance(layer, 2.5) for layer in range(2)))
     shots = [still, between, at_scale(still, 3.0), at_scale(between, 0.4)]
-    for edits in ([], [overlay], [HideEdit(layer.name)], [overlay, BackgroundEdit("#204060")]):
+    for edits in ([], [overlay], [Hide(layer.name)], [overlay, Background("#204060")]):
         maps = render_shots(project, edits, shots, "synthesis")
         for shot, from_maps, from_networks in zip(
             shots, maps, render_networks(project, edits, shots, "cpu"), strict=True
@@ -88,10 +88,10 @@ def test_networks_show_what_maps_show(project: Project, tmp_path: Path) -> None:
 
 
 def test_what_networks_cannot_do_is_said(project: Project, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="unshadow: shadows are taken off baked light"):
-        render_networks(project, [UnshadowEdit("object")], [still_shot(project, 0)], "cpu")
+    with pytest.raises(LayerloomError, match="unshadow: shadows are taken off baked light"):
+        render_networks(project, [Unshadow("object")], [still_shot(project, 0)], "cpu")
     arrays = project.weights()
-    with pytest.raises(UserError, match="networks are damaged"):
+    with pytest.raises(LayerloomError, match="networks are damaged"):
         field_from_arrays({**arrays, "alpha_start": arrays["alpha_start"][:-9]}, SIZE, project.settings["field"], CPU)
-    with pytest.raises(UserError, match="no networks that can be evaluated"):
+    with pytest.raises(LayerloomError, match="no networks that can be evaluated"):
         field_from_arrays({"texture.table": np.zeros(3)}, SIZE, project.settings["field"], CPU)

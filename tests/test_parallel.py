@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from layerloom.parallel import do_in_threads, in_threads, thread_count
+from layerloom.core.parallel import do_in_threads, in_threads, thread_count
 
 
 def test_results_come_in_order_and_items_are_taken_only_a_little_ahead():

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from layerloom import media, pipeline
-from layerloom.clip import FlowFields, Masks
-from layerloom.errors import UserError
-from layerloom.pipeline import check_new_project, choose_device, decompose, default_long_edge, is_resumable, prepare
-from layerloom.prepare.discover import Discovery
-from layerloom.prepare.flow import compute_flow
-from layerloom.progress import Report
-from layerloom.project import Project
-from layerloom.synthetic import SyntheticClip, make_clip
-from layerloom.train.config import settings_for
+from layerloom import decompose as pipeline
+from layerloom import media
+from layerloom.core.errors import LayerloomError
+from layerloom.core.progress import Report
+from layerloom.data.clip import FlowFields, Masks
+from layerloom.data.project import Project
+from layerloom.decompose import check_new_project, choose_device, decompose, default_long_edge, is_resumable, prepare
+from layerloom.prepare.discover.objects import Discovery
+from layerloom.prepare.flow.compute import compute_flow
+from layerloom.synthetic.clip import SyntheticClip, make_clip
+from layerloom.train.settings import settings_for
 
 CPU = torch.device("cpu")
 SIZE, FRAMES = (96, 64), 5
@@ -157,10 +158,10 @@ def test_flow_is_prepared_as_learning_reads_it(footage: Path, monkeypatch: pytes
 def test_devices() -> None:
     assert choose_device("cpu") == CPU
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(UserError, match="allowed are auto, cpu, cuda"):
+    with pytest.raises(LayerloomError, match="allowed are auto, cpu, cuda"):
         choose_device("tpu")
     if not torch.cuda.is_available():
-        with pytest.raises(UserError, match="no CUDA GPU here"):
+        with pytest.raises(LayerloomError, match="no CUDA GPU here"):
             choose_device("cuda")
 
 
@@ -174,7 +175,7 @@ def test_a_project_needs_a_free_place_in_a_folder(tmp_path: Path) -> None:
     check_new_project(tmp_path / "new.loom")
     (tmp_path / "old.loom").mkdir()
     for path, words in ((tmp_path / "old.loom", "exists already"), (tmp_path / "a" / "b.loom", "does not exist")):
-        with pytest.raises(UserError, match=words):
+        with pytest.raises(LayerloomError, match=words):
             check_new_project(path)
 
 

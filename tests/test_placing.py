@@ -11,14 +11,14 @@ from PIL import Image
 from truth_project import make_truth_project
 
 from layerloom import media
-from layerloom.canvas_edits import OverlayEdit, PlaceEdit, Placement, TextEdit
-from layerloom.conventions import pixel_centres
-from layerloom.edits import Edit
-from layerloom.errors import UserError
-from layerloom.placing import Spot
-from layerloom.project import Project
-from layerloom.render import render
-from layerloom.synthetic import SyntheticClip, make_clip
+from layerloom.compose.placement import PlacedPicture
+from layerloom.core.errors import LayerloomError
+from layerloom.core.geometry import pixel_centres
+from layerloom.data.project import Project
+from layerloom.edits.canvas import At, Overlay, Place, Text
+from layerloom.edits.document import Edit
+from layerloom.render.stream import render
+from layerloom.synthetic.clip import SyntheticClip, make_clip
 
 FRAMES = 6
 
@@ -51,7 +51,7 @@ def middle_of(clip: SyntheticClip, frame: int) -> tuple[float, float]:
     return float(columns.mean()) + 0.5, float(rows.mean()) + 0.5
 
 
-def flatness(project: Project, spot: Spot, frame: int) -> float:
+def flatness(project: Project, spot: PlacedPicture, frame: int) -> float:
     """How far, in pixels, what a picture shows in a frame is from the homography that fits it best."""
     look_ups = spot.look_ups(float(frame))
     assert look_ups is not None
@@ -67,8 +67,8 @@ def flatness(project: Project, spot: Spot, frame: int) -> float:
 
 def test_a_rigid_picture_stays_flat_and_a_bent_one_bends(project: Project, clip: SyntheticClip) -> None:
     x, y = middle_of(clip, 1)
-    bent = Spot(project, 0, Placement(x, y, frame=1), (50, 40), 1.0)
-    rigid = Spot(project, 0, Placement(x, y, frame=1, rigid=True), (50, 40), 1.0)
+    bent = PlacedPicture(project, 0, At(x, y, frame=1), (50, 40), 1.0)
+    rigid = PlacedPicture(project, 0, At(x, y, frame=1, rigid=True), (50, 40), 1.0)
     for frame in range(FRAMES):
         assert flatness(project, rigid, frame) < 0.06
     assert flatness(project, bent, 1) < 0.06
@@ -78,7 +78,7 @@ def test_a_rigid_picture_stays_flat_and_a_bent_one_bends(project: Project, clip:
 def test_a_rigid_picture_follows_its_spot(project: Project, clip: SyntheticClip) -> None:
     """Its middle stays near the texel it was placed on; its size there is that of the surface."""
     x, y = middle_of(clip, 1)
-    spot = Spot(project, 0, Placement(x, y, frame=1, rigid=True), (30, 30), 1.0)
+    spot = PlacedPicture(project, 0, At(x, y, frame=1, rigid=True), (30, 30), 1.0)
     texel = project.uv_at(0, 1, np.array([[[x, y]]], np.float32))[0, 0]
     for frame in range(FRAMES):
         look_ups = spot.look_ups(float(frame))
@@ -96,8 +96,8 @@ def test_a_picture_is_where_it_was_put_and_in_the_light(
     project: Project, clip: SyntheticClip, tmp_path: Path, layer: int, rigid: bool
 ) -> None:
     x, y = middle_of(clip, 2) if layer == 0 else (40.0, 30.0)
-    place = Placement(x, y, frame=2, height=20.0, rotation_degrees=90.0, rigid=rigid)
-    edited = run(project, [PlaceEdit(clip.names[layer], picture(tmp_path), place)])
+    place = At(x, y, frame=2, height=20.0, rotation_degrees=90.0, rigid=rigid)
+    edited = run(project, [Place(clip.names[layer], picture(tmp_path), place)])
     # Turned clockwise by a right angle, its left half is above.
     for step, colour in ((-1, (220, 30, 30)), (1, (30, 40, 220))):
         for across in (-6, 0, 6):
@@ -116,23 +116,23 @@ def test_a_picture_on_texels_is_an_overlay_with_it_at_that_place(project: Projec
     overlay = np.zeros((height, width, 4), np.uint8)
     overlay[50:74, 60:100] = np.asarray(Image.open(file))
     media.write_image(tmp_path / "overlay.png", overlay)
-    placed = run(project, [PlaceEdit("background", file, Placement(80.0, 62.0))])
-    np.testing.assert_array_equal(placed, run(project, [OverlayEdit("background", tmp_path / "overlay.png")]))
+    placed = run(project, [Place("background", file, At(80.0, 62.0))])
+    np.testing.assert_array_equal(placed, run(project, [Overlay("background", tmp_path / "overlay.png")]))
 
 
 def test_corners_pin_a_picture(project: Project, clip: SyntheticClip, tmp_path: Path) -> None:
     corners = ((30.0, 20.0), (90.0, 30.0), (84.0, 60.0), (34.0, 70.0))
-    edited = run(project, [PlaceEdit("background", picture(tmp_path), Placement(frame=2, corners=corners))])
+    edited = run(project, [Place("background", picture(tmp_path), At(frame=2, corners=corners))])
     changed = (edited[2] != media.to_float(clip.frames[2])).any(-1)
     expected = np.zeros(changed.shape, np.uint8)
     cv2.fillConvexPoly(expected, np.array(corners, np.int32), 1)
     alone = clip.alpha[1, 2] == 1
     near_outline = cv2.dilate(expected, np.ones((5, 5))) != cv2.erode(expected, np.ones((5, 5)))
     np.testing.assert_array_equal(changed[alone & ~near_outline], expected[alone & ~near_outline] > 0)
-    with pytest.raises(UserError, match="corners go around it"):
+    with pytest.raises(LayerloomError, match="corners go around it"):
         run(
             project,
-            [PlaceEdit("background", tmp_path / "picture.png", Placement(corners=corners[::2] + corners[1::2]))],
+            [Place("background", tmp_path / "picture.png", At(corners=corners[::2] + corners[1::2]))],
         )
 
 
@@ -145,12 +145,12 @@ def test_a_film_shows_its_frames_one_after_the_other(project: Project, tmp_path:
     ) as film:
         for colour in colours[:2]:
             film.write(np.full((12, 16, 3), colour, np.uint8))
-    place = Placement(50.0, 40.0, frame=0, height=30.0, rigid=rigid)
+    place = At(50.0, 40.0, frame=0, height=30.0, rigid=rigid)
     for ends, order in (("loop", [0, 0, 1, 1, 0, 0]), ("hold", [0, 0, 1, 1, 1, 1])):
-        edited = run(project, [PlaceEdit("background", tmp_path / "film.mkv", place, ends=ends)])
+        edited = run(project, [Place("background", tmp_path / "film.mkv", place, ends=ends)])
         for number in set(order):
             media.write_image(tmp_path / f"{number}.png", np.full((12, 16, 4), (*colours[number], 255), np.uint8))
-            still = run(project, [PlaceEdit("background", tmp_path / f"{number}.png", place)])
+            still = run(project, [Place("background", tmp_path / f"{number}.png", place)])
             for frame in np.flatnonzero(np.array(order) == number):
                 np.testing.assert_array_equal(edited[frame], still[frame])
 
@@ -160,17 +160,17 @@ def test_a_film_may_cover_the_canvas_and_lie_between_other_edits(project: Projec
     with media.open_writer(tmp_path / "film.mkv", (width, height), [Fraction(0)], Fraction(24), "ffv1") as film:
         film.write(np.full((height, width, 3), 128, np.uint8))
     media.write_image(tmp_path / "grey.png", np.full((height, width, 4), (128, 128, 128, 255), np.uint8))
-    below = TextEdit("background", "below", Placement(60.0, 40.0, frame=0))
-    above = TextEdit("background", "above", Placement(60.0, 60.0, frame=0), colour="#00ff00")
-    film_edit, still = (OverlayEdit("background", tmp_path / name, "multiply") for name in ("film.mkv", "grey.png"))
+    below = Text("background", "below", At(60.0, 40.0, frame=0))
+    above = Text("background", "above", At(60.0, 60.0, frame=0), colour="#00ff00")
+    film_edit, still = (Overlay("background", tmp_path / name, "multiply") for name in ("film.mkv", "grey.png"))
     first, second = (run(project, [below, edit, above]) for edit in (film_edit, still))
     assert np.abs(first - second).max() < 1.01 / 255
     assert (first != run(project, [below, above])).any()
 
 
 def test_words_are_as_high_and_as_coloured_as_asked(project: Project, clip: SyntheticClip) -> None:
-    place = Placement(120.0, 40.0, frame=2, height=80.0)
-    edited = run(project, [TextEdit("background", "HHH", place, colour="#10e020")])
+    place = At(120.0, 40.0, frame=2, height=80.0)
+    edited = run(project, [Text("background", "HHH", place, colour="#10e020")])
     changed = np.abs(edited[2] - media.to_float(clip.frames[2])).max(-1) > 0.02
     rows, columns = np.nonzero(changed)
     # A capital is about 0.7 of the font's height; three of them are wider than they are high.
@@ -189,23 +189,23 @@ def test_words_in_lines_are_higher(project: Project) -> None:
     plain = run(project, [])
     heights = []
     for text in ("one", "one\ntwo"):
-        edited = run(project, [TextEdit("background", text, Placement(60.0, 60.0, frame=0))])
+        edited = run(project, [Text("background", text, At(60.0, 60.0, frame=0))])
         heights.append(np.ptp(np.nonzero((edited[0] != plain[0]).any((1, 2)))[0]))
     assert heights[1] > 1.6 * heights[0]
 
 
 def test_places_that_cannot_be(project: Project, tmp_path: Path) -> None:
     file = picture(tmp_path)
-    with pytest.raises(UserError, match=r"texel .* of layer 'object', outside of its canvas"):
-        render(project, [PlaceEdit("object", file, Placement(2.0, 2.0, frame=0))])
-    with pytest.raises(UserError, match=r"frame 9: .* has frames 0:6"):
-        render(project, [PlaceEdit("object", file, Placement(2.0, 2.0, frame=9))])
-    with pytest.raises(UserError, match="more than 16384 texels"):
-        render(project, [PlaceEdit("background", file, Placement(60.0, 60.0, height=16000.0))])
+    with pytest.raises(LayerloomError, match=r"texel .* of layer 'object', outside of its canvas"):
+        render(project, [Place("object", file, At(2.0, 2.0, frame=0))])
+    with pytest.raises(LayerloomError, match=r"frame 9: .* has frames 0:6"):
+        render(project, [Place("object", file, At(2.0, 2.0, frame=9))])
+    with pytest.raises(LayerloomError, match="more than 16384 texels"):
+        render(project, [Place("background", file, At(60.0, 60.0, height=16000.0))])
     (tmp_path / "no.ttf").write_text("no font")
-    with pytest.raises(UserError, match=r"no.ttf: not a font that can be read"):
-        render(project, [TextEdit("background", "a", Placement(60.0, 60.0), font=tmp_path / "no.ttf")])
-    with pytest.raises(UserError, match=r"'Grüße 日': the plain font has no üß日; name one .* font FILE"):
-        render(project, [TextEdit("background", "Grüße 日", Placement(60.0, 60.0))])
-    with pytest.raises(UserError, match=r"absent.mp4: no such file"):
-        render(project, [PlaceEdit("background", tmp_path / "absent.mp4", Placement(60.0, 60.0))])
+    with pytest.raises(LayerloomError, match=r"no.ttf: not a font that can be read"):
+        render(project, [Text("background", "a", At(60.0, 60.0), font=tmp_path / "no.ttf")])
+    with pytest.raises(LayerloomError, match=r"'Grüße 日': the plain font has no üß日; name one .* font FILE"):
+        render(project, [Text("background", "Grüße 日", At(60.0, 60.0))])
+    with pytest.raises(LayerloomError, match=r"absent.mp4: no such file"):
+        render(project, [Place("background", tmp_path / "absent.mp4", At(60.0, 60.0))])

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from layerloom.prepare.flow import compute_flow
-from layerloom.prepare.plate import departures
+from layerloom.prepare.clean_plate import departures
+from layerloom.prepare.flow.compute import compute_flow
 
 FRAMES = 10
 

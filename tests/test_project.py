@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from truth_project import make_source_reference, make_truth_project
 
-from layerloom.conventions import pixel_centres
-from layerloom.errors import UserError
-from layerloom.project import BakedLayer, Project, new_folder
-from layerloom.synthetic import SyntheticClip, make_clip
+from layerloom.core.errors import LayerloomError
+from layerloom.core.geometry import pixel_centres
+from layerloom.data.project import BakedLayer, Project, new_folder
+from layerloom.synthetic.clip import SyntheticClip, make_clip
 
 SIZE = (64, 40)
 FRAMES = 3
@@ -123,18 +123,18 @@ def test_the_source_is_found_beside_a_moved_project(tmp_path: Path, clip: Synthe
 def test_a_source_that_is_gone_or_changed_is_named(tmp_path: Path, clip: SyntheticClip) -> None:
     project = make_truth_project(tmp_path, clip)
     shutil.copy(tmp_path / "frames" / "00000.png", tmp_path / "frames" / "00002.png")
-    with pytest.raises(UserError, match=r"frames: not the footage .* its content has changed"):
+    with pytest.raises(LayerloomError, match=r"frames: not the footage .* its content has changed"):
         _ = project.source_path
     shutil.rmtree(tmp_path / "frames")
-    with pytest.raises(UserError, match=r"frames: the project's source is gone .*--mode synthesis"):
+    with pytest.raises(LayerloomError, match=r"frames: the project's source is gone .*--mode synthesis"):
         _ = project.source_path
 
 
 def test_what_is_no_project_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not a layerloom project"):
+    with pytest.raises(LayerloomError, match="not a layerloom project"):
         Project.open(tmp_path / "missing.loom")
     (tmp_path / "project.json").write_text('{"format": "something else"}')
-    with pytest.raises(UserError, match="not a layerloom project"):
+    with pytest.raises(LayerloomError, match="not a layerloom project"):
         Project.open(tmp_path)
 
 
@@ -153,7 +153,7 @@ def test_a_bad_header_is_one_clear_line(tmp_path: Path, change: dict[str, object
     make_small_project(tmp_path)
     header = tmp_path / "clip.loom" / "project.json"
     header.write_text(json.dumps({**json.loads(header.read_text()), **change}))
-    with pytest.raises(UserError, match=message) as raised:
+    with pytest.raises(LayerloomError, match=message) as raised:
         Project.open(tmp_path / "clip.loom")
     assert "\n" not in str(raised.value)
 
@@ -162,7 +162,7 @@ def test_a_bad_header_is_one_clear_line(tmp_path: Path, change: dict[str, object
 def test_a_missing_file_is_named(tmp_path: Path, part: str) -> None:
     project = make_small_project(tmp_path)
     (project.layers[0].folder / part).unlink()
-    with pytest.raises(UserError, match=f"{part}: damaged project: 1 of its files missing"):
+    with pytest.raises(LayerloomError, match=f"{part}: damaged project: 1 of its files missing"):
         Project.open(project.path)
 
 
@@ -171,12 +171,12 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
     header = project.path / "project.json"
     text = header.read_text()
     header.write_text(text[: len(text) // 2])
-    with pytest.raises(UserError, match=r"project\.json: damaged project: not valid JSON"):
+    with pytest.raises(LayerloomError, match=r"project\.json: damaged project: not valid JSON"):
         Project.open(project.path)
     header.write_text(text)
     maps = project.layers[1].folder / "maps.safetensors"
     maps.write_bytes(maps.read_bytes()[:-100])
-    with pytest.raises(UserError, match=r"maps\.safetensors: damaged project: cannot be read"):
+    with pytest.raises(LayerloomError, match=r"maps\.safetensors: damaged project: cannot be read"):
         Project.open(project.path)
 
 
@@ -186,13 +186,13 @@ def test_maps_of_another_length_are_refused(tmp_path: Path) -> None:
     header["source"]["frames"] -= 1
     header["source"]["timestamps"].pop()
     (project.path / "project.json").write_text(json.dumps(header))
-    with pytest.raises(UserError, match="not one map for each of 2 frames"):
+    with pytest.raises(LayerloomError, match="not one map for each of 2 frames"):
         Project.open(project.path)
 
 
 def test_nothing_is_overwritten_and_nothing_is_left_behind(tmp_path: Path) -> None:
     make_small_project(tmp_path)
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(LayerloomError, match="exists already"):
         make_small_project(tmp_path)
     with pytest.raises(RuntimeError), new_folder(tmp_path / "other") as folder:
         (folder / "half").write_text("written")
@@ -216,7 +216,7 @@ def test_the_learning_half_keeps_its_promises(tmp_path: Path) -> None:
 
 def test_unknown_layers_and_frames_are_answered_with_those_there_are(tmp_path: Path) -> None:
     project = make_small_project(tmp_path)
-    with pytest.raises(UserError, match="no layer 'cat'; its layers are dog, background"):
+    with pytest.raises(LayerloomError, match="no layer 'cat'; its layers are dog, background"):
         project.layer_index("cat")
-    with pytest.raises(UserError, match="has frames 0:3"):
+    with pytest.raises(LayerloomError, match="has frames 0:3"):
         project.frame_index(3)

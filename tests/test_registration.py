@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layerloom.registration import layer_shifts
-from layerloom.synthetic import BACKGROUND_PALETTE, make_texture
+from layerloom.bake.registration import layer_shifts
+from layerloom.synthetic.clip import BACKGROUND_PALETTE, make_texture
 
 WIDTH, HEIGHT = 96, 64
 EDGE = 48

@@ -10,13 +10,13 @@ import pytest
 from truth_project import make_truth_project
 
 from layerloom import media
-from layerloom.canvas_edits import Blend, OverlayEdit, PaintEdit, TextureEdit
-from layerloom.edits import BackgroundEdit, Edit, HideEdit
-from layerloom.errors import UserError
-from layerloom.patches import canvas_patches
-from layerloom.project import Project
-from layerloom.render import render
-from layerloom.synthetic import SyntheticClip, make_clip
+from layerloom.compose.canvas_patches import canvas_patches
+from layerloom.core.errors import LayerloomError
+from layerloom.data.project import Project
+from layerloom.edits.canvas import Blend, Overlay, Paint, Texture
+from layerloom.edits.document import Background, Edit, Hide
+from layerloom.render.stream import render
+from layerloom.synthetic.clip import SyntheticClip, make_clip
 
 FRAMES = 4
 
@@ -81,7 +81,7 @@ def test_an_edited_texture_shows_as_the_truth_says(
         height, width = texture.shape[:2]
         part = np.s_[height // 3 : height // 2, width // 4 : 3 * width // 4]
         texture[part] = texture[part][..., ::-1] * np.float32(0.5) + np.float32(0.3)
-        edit = TextureEdit(name, save(tmp_path / f"{name}.png", media.quantise(texture, 8)))
+        edit = Texture(name, save(tmp_path / f"{name}.png", media.quantise(texture, 8)))
         edited = run(project, [edit], mode=mode)
         truth = clip.render([texture if i == layer else other for i, other in enumerate(clip.textures)])
         inside = np.abs(truth - clip.render()).max(-1) > 0.02
@@ -96,25 +96,25 @@ def test_an_edited_texture_shows_as_the_truth_says(
 def test_a_texture_saved_again_unchanged_is_no_edit(project: Project, tmp_path: Path, depth: int) -> None:
     for layer in project.layers:
         file = save(tmp_path / f"{layer.name}.png", media.quantise(layer.texture, depth))
-        np.testing.assert_array_equal(run(project, [TextureEdit(layer.name, file)]), run(project, []))
+        np.testing.assert_array_equal(run(project, [Texture(layer.name, file)]), run(project, []))
 
 
 def test_colour_dropped_from_transparent_texels_is_no_edit(project: Project, tmp_path: Path) -> None:
     texture = media.quantise(project.layers[0].texture, 8)
     texture[20:60, 20:60] = 0
     np.testing.assert_array_equal(
-        run(project, [TextureEdit("object", save(tmp_path / "t.png", texture))]), run(project, [])
+        run(project, [Texture("object", save(tmp_path / "t.png", texture))]), run(project, [])
     )
 
 
-@pytest.mark.parametrize("kind", [OverlayEdit, TextureEdit])
+@pytest.mark.parametrize("kind", [Overlay, Texture])
 def test_an_opaque_edit_leaves_no_ghost(
-    unexplained: tuple[Project, np.ndarray], tmp_path: Path, kind: type[OverlayEdit] | type[TextureEdit]
+    unexplained: tuple[Project, np.ndarray], tmp_path: Path, kind: type[Overlay] | type[Texture]
 ) -> None:
     project, source = unexplained
     width, height = project.layers[0].canvas
     part = np.s_[height // 3 : 2 * height // 3, width // 3 : 2 * width // 3]
-    image = canvas_image(project, 0) if kind is OverlayEdit else media.quantise(project.layers[0].texture, 8)
+    image = canvas_image(project, 0) if kind is Overlay else media.quantise(project.layers[0].texture, 8)
     image[part] = (40, 90, 200, 255)
     edited = run(project, [kind("object", save(tmp_path / "edit.png", image))])
     colour = np.array([40, 90, 200], np.float32) / 255
@@ -134,7 +134,7 @@ def test_a_half_transparent_overlay_mixes_source_and_colour(
     project, source = unexplained
     overlay = canvas_image(project, 1)
     overlay[:] = (200, 100, 50, 128)
-    edited = run(project, [OverlayEdit("background", save(tmp_path / "o.png", overlay))])
+    edited = run(project, [Overlay("background", save(tmp_path / "o.png", overlay))])
     colour, opacity = np.array([200, 100, 50], np.float32) / 255, np.float32(128 / 255)
     alone = project.own_alpha(0, 0) == 0
     expected = media.to_float(source[0]) * (1 - opacity) + opacity * colour * project.lighting(1, 0)
@@ -158,7 +158,7 @@ def test_a_blend_acts_on_the_texture_and_on_what_no_layer_explains(
     project, source = unexplained
     overlay = canvas_image(project, 1)
     overlay[:] = (200, 100, 50, 128)
-    edited = run(project, [OverlayEdit("background", save(tmp_path / "o.png", overlay), blend)])
+    edited = run(project, [Overlay("background", save(tmp_path / "o.png", overlay), blend)])
     laid_on, opacity = np.array([200, 100, 50], np.float32) / 255, np.float32(128 / 255)
     alone = project.own_alpha(0, 0) == 0
     light = project.lighting(1, 0)
@@ -173,7 +173,7 @@ def test_painting_in_a_blend_is_the_same_in_every_light(
 ) -> None:
     paint = np.zeros((136, 240, 4), np.uint8)
     paint[20:110, 30:200] = (150, 90, 60, 160)
-    edited = run(project, [PaintEdit(2, save(tmp_path / "p.png", paint), blend)])
+    edited = run(project, [Paint(2, save(tmp_path / "p.png", paint), blend)])
     laid_on, opacity = np.array([150, 90, 60], np.float32) / 255, np.float32(160 / 255)
     source = media.to_float(clip.frames)
     painted = source[2] + opacity * (blended(source[2], laid_on, blend) - source[2])
@@ -202,7 +202,7 @@ def test_a_blend_of_another_size_is_scaled(project: Project, tmp_path: Path, ble
     size = round(factor * width), round(factor * height)
     scaled = cv2.resize(overlay, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST)
     first, second = (
-        run(project, [OverlayEdit("background", save(tmp_path / name, image), blend)])
+        run(project, [Overlay("background", save(tmp_path / name, image), blend)])
         for name, image in (("one.png", overlay), ("other.png", scaled))
     )
     assert (first != run(project, [])).any()
@@ -210,11 +210,11 @@ def test_a_blend_of_another_size_is_scaled(project: Project, tmp_path: Path, ble
 
 
 def test_blends_stack_in_their_order(project: Project, tmp_path: Path) -> None:
-    """Ink that covers, then a multiplied one: as multiplying what the first gave."""
+    """AffineBlend that covers, then a multiplied one: as multiplying what the first gave."""
     height, width = project.layers[1].canvas[::-1]
     images = [np.full((height, width, 4), colour, np.uint8) for colour in ((200, 100, 50, 255), (128, 255, 64, 255))]
     first, second = (save(tmp_path / f"{number}.png", image) for number, image in enumerate(images))
-    both = [OverlayEdit("background", first), OverlayEdit("background", second, "multiply")]
+    both = [Overlay("background", first), Overlay("background", second, "multiply")]
     edited = media.to_float(run(project, both)[0])
     alone = project.own_alpha(0, 0) == 0
     expected = project.lighting(1, 0) * np.array([200 * 128, 100 * 255, 50 * 64], np.float32) / 255**2
@@ -227,7 +227,7 @@ def test_an_overlay_of_another_size_is_scaled(project: Project, tmp_path: Path) 
     cv2.circle(overlay, (width // 2, height // 2), height // 4, (255, 0, 0, 255), -1)
     large = cv2.resize(overlay, (3 * width, 3 * height), interpolation=cv2.INTER_NEAREST)
     first, second = (
-        run(project, [OverlayEdit("object", save(tmp_path / name, image))])
+        run(project, [Overlay("object", save(tmp_path / name, image))])
         for name, image in (("one.png", overlay), ("three.png", large))
     )
     assert (first != run(project, [])).any()
@@ -239,7 +239,7 @@ def test_paint_reproduces_its_colour_and_is_carried_to_every_frame(
 ) -> None:
     paint = np.zeros((136, 240, 4), np.uint8)
     cv2.ellipse(paint, (120, 75), (90, 14), 10, 0, 360, (0, 220, 80, 255), -1)
-    edited = run(project, [PaintEdit(2, save(tmp_path / "p.png", paint))])
+    edited = run(project, [Paint(2, save(tmp_path / "p.png", paint))])
     opaque = paint[..., 3] == 255
     np.testing.assert_array_equal(edited[2][opaque], paint[..., :3][opaque])
     np.testing.assert_array_equal(edited[2][~opaque], clip.frames[2][~opaque])
@@ -274,7 +274,7 @@ def test_paint_ends_within_its_patch(project: Project, clip: SyntheticClip, tmp_
         image = np.zeros((height, width, 4), np.uint8)
         image[height // 2 : height // 2 + 5 + corner, width // 2 : width // 2 + 5 + corner] = 255
         media.write_image(tmp_path / f"{corner}.png", image)
-        edit = PaintEdit(1, tmp_path / f"{corner}.png")
+        edit = Paint(1, tmp_path / f"{corner}.png")
         for patches in canvas_patches(project, [edit], []):
             patch = None if patches is None else patches.at(0.0)
             if patch is not None:
@@ -283,7 +283,7 @@ def test_paint_ends_within_its_patch(project: Project, clip: SyntheticClip, tmp_
 
 
 def test_hiding_an_object_shows_what_is_behind(project: Project, clip: SyntheticClip) -> None:
-    edited = run(project, [HideEdit("object")])
+    edited = run(project, [Hide("object")])
 
     for frame in range(FRAMES):
         uv = clip.uv[1, frame]
@@ -299,20 +299,20 @@ def test_hiding_an_object_shows_what_is_behind(project: Project, clip: Synthetic
 
 
 def test_hiding_the_background_leaves_black(project: Project, clip: SyntheticClip) -> None:
-    edited = run(project, [HideEdit("background")])
+    edited = run(project, [Hide("background")])
     assert (edited[clip.alpha[0] == 0] == 0).all()
     inside = clip.alpha[0] > 1 - 1e-6
     np.testing.assert_array_equal(edited[inside], clip.frames[inside])
 
 
 def test_a_new_background(project: Project, clip: SyntheticClip, tmp_path: Path) -> None:
-    edited = run(project, [BackgroundEdit("#3366cc")])
+    edited = run(project, [Background("#3366cc")])
     assert (edited[clip.alpha[0] == 0] == (0x33, 0x66, 0xCC)).all()
     inside = clip.alpha[0] > 1 - 1e-6
     np.testing.assert_array_equal(edited[inside], clip.frames[inside])
     wide = np.zeros((136, 480, 3), np.uint8)
     wide[:, 120:360] = np.arange(240, dtype=np.uint8)[:, None]
-    edited = run(project, [BackgroundEdit(save(tmp_path / "wide.png", wide))])
+    edited = run(project, [Background(save(tmp_path / "wide.png", wide))])
     expected = np.broadcast_to(wide[:, 120:360], clip.frames.shape)
     np.testing.assert_array_equal(edited[clip.alpha[0] == 0], expected[clip.alpha[0] == 0])
 
@@ -323,10 +323,9 @@ def test_later_edits_lie_over_earlier_ones(project: Project, tmp_path: Path) -> 
     paint = np.zeros((136, 240, 4), np.uint8)
     paint[:] = (0, 255, 0, 255)
     over_red, over_blue = (
-        OverlayEdit("background", save(tmp_path / f"{name}.png", image))
-        for name, image in (("red", red), ("blue", blue))
+        Overlay("background", save(tmp_path / f"{name}.png", image)) for name, image in (("red", red), ("blue", blue))
     )
-    painted = PaintEdit(1, save(tmp_path / "paint.png", paint))
+    painted = Paint(1, save(tmp_path / "paint.png", paint))
     both = [run(project, [*edits, over_blue]) for edits in ([], [over_red], [painted])]
     alone = project.own_alpha(0, 1) == 0
     np.testing.assert_array_equal(both[0][1][alone], both[1][1][alone])
@@ -341,7 +340,7 @@ def test_deep_sources_stay_deep(clip: SyntheticClip, tmp_path: Path) -> None:
     for number, frame in enumerate(frames.astype(np.uint16)):
         media.write_image(tmp_path / "deep" / f"{number:05d}.png", frame)
     project = make_truth_project(tmp_path, clip, source=tmp_path / "deep")
-    edited = run(project, [HideEdit("object")])
+    edited = run(project, [Hide("object")])
     covered = (clip.alpha[0] > 0).astype(np.uint8)
     untouched = np.stack([cv2.dilate(frame, np.ones((17, 17))) == 0 for frame in covered])
     assert edited.dtype == np.uint16
@@ -351,7 +350,7 @@ def test_deep_sources_stay_deep(clip: SyntheticClip, tmp_path: Path) -> None:
 
 def test_layers_learned_small_are_edited_at_full_size(clip: SyntheticClip, tmp_path: Path) -> None:
     project = make_truth_project(tmp_path, clip, training_size=(80, 45))
-    edited = run(project, [BackgroundEdit("#000000")])
+    edited = run(project, [Background("#000000")])
     truth = clip.render([clip.textures[0], np.zeros_like(clip.textures[1])])
     assert edited.shape == clip.frames.shape
     assert psnr(edited, truth) > 28
@@ -367,7 +366,7 @@ def test_an_edit_seen_small_does_not_alias(clip: SyntheticClip, tmp_path: Path) 
     for layer in project.layers:
         checkers = 255 * (np.indices(layer.canvas[::-1]).sum(0) % 2)[..., None].astype(np.uint8)
         picture = np.concatenate([checkers.repeat(3, 2), np.full_like(checkers, 255)], 2)
-        edits.append(OverlayEdit(layer.name, save(tmp_path / f"{layer.name}.png", picture)))
+        edits.append(Overlay(layer.name, save(tmp_path / f"{layer.name}.png", picture)))
     light = np.stack([project.lighting(1, frame) for frame in range(FRAMES)])
     alone = clip.alpha[0] == 0
     for mode in ("detail", "synthesis"):
@@ -377,12 +376,12 @@ def test_an_edit_seen_small_does_not_alias(clip: SyntheticClip, tmp_path: Path) 
 
 def test_synthesis_works_without_the_source(clip: SyntheticClip, tmp_path: Path) -> None:
     project = make_truth_project(tmp_path, clip)
-    before = run(project, [HideEdit("object")], mode="synthesis")
+    before = run(project, [Hide("object")], mode="synthesis")
     (tmp_path / "frames").rename(tmp_path / "elsewhere")
     project = Project.open(project.path)
-    np.testing.assert_array_equal(run(project, [HideEdit("object")], mode="synthesis"), before)
-    with pytest.raises(UserError, match="source is gone"):
-        run(project, [HideEdit("object")])
+    np.testing.assert_array_equal(run(project, [Hide("object")], mode="synthesis"), before)
+    with pytest.raises(LayerloomError, match="source is gone"):
+        run(project, [Hide("object")])
 
 
 def test_wrong_edits_are_named_before_the_first_frame(project: Project, tmp_path: Path) -> None:
@@ -392,24 +391,24 @@ def test_wrong_edits_are_named_before_the_first_frame(project: Project, tmp_path
     (tmp_path / "text.png").write_text("no image")
     width, height = project.layers[0].canvas
     cases: list[tuple[Edit, str]] = [
-        (OverlayEdit("cat", small), "no layer 'cat'; its layers are object, background"),
-        (HideEdit("cat"), "no layer 'cat'; its layers are object, background"),
-        (OverlayEdit("object", tmp_path / "none.png"), "none.png: no such image file"),
-        (OverlayEdit("object", tmp_path / "text.png"), "text.png: not a readable image"),
-        (OverlayEdit("object", small), f"small.png: 30 x 10 pixels; an overlay .* its canvas, {width} x {height}"),
+        (Overlay("cat", small), "no layer 'cat'; its layers are object, background"),
+        (Hide("cat"), "no layer 'cat'; its layers are object, background"),
+        (Overlay("object", tmp_path / "none.png"), "none.png: no such image file"),
+        (Overlay("object", tmp_path / "text.png"), "text.png: not a readable image"),
+        (Overlay("object", small), f"small.png: 30 x 10 pixels; an overlay .* its canvas, {width} x {height}"),
         (
-            TextureEdit("object", small),
+            Texture("object", small),
             f"small.png: 30 x 10 pixels; an edited texture .* its canvas, {width} x {height}",
         ),
-        (PaintEdit(0, small), "small.png: 30 x 10 pixels; paint must have the frame's 240 x 136"),
-        (PaintEdit(0, opaque), "rgb.png: 3 channels; overlays and paint are RGBA"),
-        (PaintEdit(4, clear), "frame 4: .* has frames 0:4"),
-        (BackgroundEdit(tmp_path / "none.png"), "none.png: no such image file"),
+        (Paint(0, small), "small.png: 30 x 10 pixels; paint must have the frame's 240 x 136"),
+        (Paint(0, opaque), "rgb.png: 3 channels; overlays and paint are RGBA"),
+        (Paint(4, clear), "frame 4: .* has frames 0:4"),
+        (Background(tmp_path / "none.png"), "none.png: no such image file"),
     ]
     for edit, message in cases:
-        with pytest.raises(UserError, match=message) as raised:
+        with pytest.raises(LayerloomError, match=message) as raised:
             render(project, [edit])
         assert "\n" not in str(raised.value)
     for frames in (range(2, 9), range(2, 2)):
-        with pytest.raises(UserError, match="has frames 0:4 of its source"):
+        with pytest.raises(LayerloomError, match="has frames 0:4 of its source"):
             render(project, [], frames=frames)

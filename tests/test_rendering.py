@@ -21,18 +21,18 @@ import torch
 from truth_project import make_truth_project
 
 from layerloom import media
-from layerloom.conventions import Size
-from layerloom.edits import BackgroundEdit, CameraEdit, Edit, HideEdit, OverlayEdit, PaintEdit
-from layerloom.mattes import own_alphas
-from layerloom.project import Project
-from layerloom.render import READ_AHEAD, Mode, frames_of, render, render_shots
-from layerloom.rendering import definition
-from layerloom.rendering.detail import DetailMaps
-from layerloom.rendering.packing import Images
-from layerloom.rendering.scene import Inputs, Pyramid, Scene
-from layerloom.shot_edits import Keyframe
-from layerloom.staging import Instance, Shot, is_still, shows_a_picture, still_shot
-from layerloom.synthetic import SyntheticClip, make_clip
+from layerloom.compose.shot import Instance, Shot, is_still, shows_a_picture, still_shot
+from layerloom.core.geometry import Size
+from layerloom.data.mattes import own_alphas
+from layerloom.data.project import Project
+from layerloom.edits.document import Background, Camera, Edit, Hide, Overlay, Paint
+from layerloom.edits.shot import Keyframe
+from layerloom.render import reference as definition
+from layerloom.render.cpu.packing import Images
+from layerloom.render.residual import DetailMaps
+from layerloom.render.scene import Inputs, Pyramid, Scene
+from layerloom.render.stream import READ_AHEAD, Mode, frames_of, render, render_shots
+from layerloom.synthetic.clip import SyntheticClip, make_clip
 
 SIZE = (240, 136)
 FRAMES = 4
@@ -63,27 +63,27 @@ def edits(project: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 def make_edits(project: Project, folder: Path) -> dict[str, Sequence[Edit]]:
     """Sets of edits, each with something that the others lack."""
     columns, rows = project.source.size
-    overlays: list[OverlayEdit] = []
+    overlays: list[Overlay] = []
     for index, layer in enumerate(project.layers):
         width, height = layer.canvas
         image = np.zeros((height, width, 4), np.uint8)
         image[height // 4 : height // 2, width // 4 : 3 * width // 4] = (200, 40 + 90 * index, 60, 255 - 90 * index)
         media.write_image(folder / f"{layer.name}.png", image)
-        overlays.append(OverlayEdit(layer.name, folder / f"{layer.name}.png"))
+        overlays.append(Overlay(layer.name, folder / f"{layer.name}.png"))
     paint = np.zeros((rows, columns, 4), np.uint8)
     paint[rows // 3 : 2 * rows // 3, columns // 4 : 4 * columns // 5] = (20, 200, 90, 200)
     media.write_image(folder / "paint.png", paint)
-    painted = PaintEdit(1, folder / "paint.png")
+    painted = Paint(1, folder / "paint.png")
     front = project.layers[0].name
     return {
         "multiply": [dataclasses.replace(edit, blend="multiply") for edit in overlays],
         "none": [],
         "overlays": overlays,
         "paint": [*overlays[:2], painted, *overlays[2:]],
-        "hide": [*overlays, HideEdit(front)],
-        "no background": [*overlays, HideEdit("background")],
-        "backdrop": [*overlays, BackgroundEdit("#3366cc")],
-        "all": [*overlays, painted, HideEdit(front), BackgroundEdit(folder / "paint.png")],
+        "hide": [*overlays, Hide(front)],
+        "no background": [*overlays, Hide("background")],
+        "backdrop": [*overlays, Background("#3366cc")],
+        "all": [*overlays, painted, Hide(front), Background(folder / "paint.png")],
     }
 
 
@@ -165,7 +165,7 @@ def test_tiles_that_edits_hardly_reach(project: Project, tmp_path: Path, mode: M
             image[y : y + 3, x : x + 3] = (250, 30, 60, 255)
         image[-2:, -2:] = image[:2, :2] = (20, 240, 60, 255)
         media.write_image(tmp_path / f"{layer.name}.png", image)
-        overlays.append(OverlayEdit(layer.name, tmp_path / f"{layer.name}.png"))
+        overlays.append(Overlay(layer.name, tmp_path / f"{layer.name}.png"))
     wide = Shot((SIZE[0] + 150, SIZE[1] + 40), tuple(Instance(layer, 1.0) for layer in range(3)))
     for shot in (still_shot(project, 1), wide):
         drawn = next(iter(render_shots(project, overlays, [shot], mode)))
@@ -181,13 +181,11 @@ def fine_project(clip: SyntheticClip, tmp_path_factory: pytest.TempPathFactory) 
 
 def test_textures_are_looked_up_as_they_were_solved_in_ordinary_frames_alone(fine_project: Project) -> None:
     """Bilinear at the source's pixels. In any other view, though hardly another one, the noise averages out."""
-    shown = media.to_float(
-        next(render(fine_project, [HideEdit("object1"), HideEdit("object2")], range(1, 2), "synthesis"))
-    )
+    shown = media.to_float(next(render(fine_project, [Hide("object1"), Hide("object2")], range(1, 2), "synthesis")))
     uv = fine_project.uv(2, 1)
     solved = fine_project.layers[2].look_up(uv) * fine_project.lighting(2, 1, uv=uv)
     assert -10 * np.log10(np.square(shown - solved.clip(0, 1)).mean()) > 55
-    edits = [HideEdit("object1"), HideEdit("object2"), CameraEdit((Keyframe(1), Keyframe(3, x=0.3)))]
+    edits = [Hide("object1"), Hide("object2"), Camera((Keyframe(1), Keyframe(3, x=0.3)))]
     for other in render(fine_project, edits, range(1, 3), "synthesis"):
         noise = [(part - cv2.GaussianBlur(part, (0, 0), 1)).std() for part in (media.to_float(other), shown)]
         assert noise[0] < 0.7 * noise[1]
@@ -201,7 +199,7 @@ def test_textures_finer_than_the_source_are_what_the_definition_says(
     some_edits = make_edits(fine_project, tmp_path)[case]
     shots = [still_shot(fine_project, 1), *moved_shots()]
     for shot, rendered in zip(shots, render_shots(fine_project, some_edits, shots, mode), strict=True):
-        if is_still(fine_project, shot) and any(isinstance(edit, HideEdit) for edit in some_edits):
+        if is_still(fine_project, shot) and any(isinstance(edit, Hide) for edit in some_edits):
             continue  # its picture is cleared first
         assert_agree(rendered, by_definition(fine_project, some_edits, shot, mode))
 
@@ -214,7 +212,7 @@ def test_nothing_of_a_fine_texture_shows_through_an_opaque_edit(
     for layer in fine_project.layers:
         image = np.full((*layer.canvas[::-1], 4), (90, 150, 60, 255), np.uint8)
         media.write_image(tmp_path / f"{layer.name}.png", image)
-        edits.append(OverlayEdit(layer.name, tmp_path / f"{layer.name}.png"))
+        edits.append(Overlay(layer.name, tmp_path / f"{layer.name}.png"))
     picture = media.to_float(next(render(fine_project, edits, range(1, 2), mode)))
     inner = picture[20:100, 20:180]
     assert (inner - cv2.GaussianBlur(inner, (0, 0), 2)).std() < 0.01
@@ -225,8 +223,8 @@ def test_nothing_of_a_fine_texture_shows_through_an_opaque_edit(
 @pytest.mark.parametrize("bit_depth", [8, 16])
 def test_the_kernel_draws_what_the_definition_says(tmp_path: Path, bit_depth: int) -> None:
     """Ordinary and moved shots, hidden layers, a new background, opacities by colour, and a painting of the frame's."""
-    from layerloom.rendering import kernel
-    from layerloom.rendering.cuda import CudaRenderer
+    from layerloom.render.cuda import kernel
+    from layerloom.render.cuda.renderer import CudaRenderer
 
     if INTERPRETED:  # large blocks, since each costs the interpreter as much as a small one
         kernel.LAUNCH["BLOCK"] = 4096
@@ -290,7 +288,7 @@ def test_a_frame_between_two_shows_the_truth_between_them(tmp_path: Path) -> Non
 
 def test_a_shrinking_texture_does_not_shimmer(project: Project) -> None:
     """The finest checkerboard goes to grey, also where it shrinks one way alone; a texture stays near the truth."""
-    from layerloom.rendering.sampling import ellipse, filtered
+    from layerloom.render.cpu.sampling import ellipse, filtered
 
     rng = np.random.default_rng(0)
     checkers = np.repeat((np.indices((256, 256)).sum(0) % 2)[..., None], 4, 2).astype(np.float32)

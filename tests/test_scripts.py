@@ -14,10 +14,10 @@ import pytest
 from truth_project import make_truth_project, st_to_uv
 
 from layerloom import media
-from layerloom.export import export
-from layerloom.project import Project
-from layerloom.render import render
-from layerloom.synthetic import make_clip
+from layerloom.data.project import Project
+from layerloom.export.export import export
+from layerloom.render.stream import render
+from layerloom.synthetic.clip import make_clip
 
 FRAMES = range(1, 4)
 

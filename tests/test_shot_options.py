@@ -5,23 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from layerloom.errors import UserError
-from layerloom.shot_edits import (
-    CameraEdit,
-    CropEdit,
-    DuplicateEdit,
-    ExtendEdit,
-    FreezeEdit,
+from layerloom.cli.shot_options import ShotOptions
+from layerloom.core.errors import LayerloomError
+from layerloom.edits.shot import (
+    Camera,
+    Crop,
+    Duplicate,
+    Extend,
+    Freeze,
     Keyframe,
-    MoveEdit,
-    ReverseEdit,
-    ScaleEdit,
-    SpeedEdit,
-    StabilizeEdit,
-    UnseenEdit,
-    UnshadowEdit,
+    Move,
+    Reverse,
+    Scale,
+    Speed,
+    Stabilize,
+    Unseen,
+    Unshadow,
 )
-from layerloom.shot_options import ShotOptions
 
 
 def edits(**options: object) -> list[object]:
@@ -31,31 +31,31 @@ def edits(**options: object) -> list[object]:
 def test_options_say_what_they_mean() -> None:
     assert edits() == []
     assert edits(move=("dog:30,-4.5", "dog:0,0,1.5"), duplicate=("dog:1,2,0.5,90",)) == [
-        MoveEdit("dog", 30.0, -4.5),
-        MoveEdit("dog", 0.0, 0.0, 1.5),
-        DuplicateEdit("dog", 1.0, 2.0, 0.5, 90.0),
+        Move("dog", 30.0, -4.5),
+        Move("dog", 0.0, 0.0, 1.5),
+        Duplicate("dog", 1.0, 2.0, 0.5, 90.0),
     ]
     assert edits(unshadow=("dog",), freeze=("dog@12",), reverse=("dog",)) == [
-        UnshadowEdit("dog"),
-        FreezeEdit("dog", 12),
-        ReverseEdit("dog"),
+        Unshadow("dog"),
+        Freeze("dog", 12),
+        Reverse("dog"),
     ]
     assert edits(speed=0.5, scale=2.0, stabilize="background", crop=True) == [
-        SpeedEdit(0.5),
-        ScaleEdit(2.0),
-        StabilizeEdit("background"),
-        CropEdit(),
+        Speed(0.5),
+        Scale(2.0),
+        Stabilize("background"),
+        Crop(),
     ]
-    assert edits(stabilize="dog:0.4", unseen="transparent") == [StabilizeEdit("dog", 0.4), UnseenEdit("transparent")]
-    assert edits(extend="1,2,3,4") == [ExtendEdit(1, 2, 3, 4)]
-    assert edits(extend="1.5") == [ExtendEdit(25, 15, 25, 15)]
+    assert edits(stabilize="dog:0.4", unseen="transparent") == [Stabilize("dog", 0.4), Unseen("transparent")]
+    assert edits(extend="1,2,3,4") == [Extend(1, 2, 3, 4)]
+    assert edits(extend="1.5") == [Extend(25, 15, 25, 15)]
 
 
 def test_cameras_move_in_the_course_of_the_shot(tmp_path: Path) -> None:
     assert edits(camera=("lock:12", "pan:40,-5", "zoom:2")) == [
-        CameraEdit(lock=12),
-        CameraEdit((Keyframe(10), Keyframe(19, 40.0, -5.0))),
-        CameraEdit((Keyframe(10), Keyframe(19, zoom=2.0))),
+        Camera(lock=12),
+        Camera((Keyframe(10), Keyframe(19, 40.0, -5.0))),
+        Camera((Keyframe(10), Keyframe(19, zoom=2.0))),
     ]
     document = {
         "format": "layerloom-camera",
@@ -65,7 +65,7 @@ def test_cameras_move_in_the_course_of_the_shot(tmp_path: Path) -> None:
     }
     file = tmp_path / "camera.json"
     file.write_text(json.dumps(document))
-    assert edits(camera=(str(file),)) == [CameraEdit((Keyframe(10), Keyframe(19, 40.0, 0.0, 2.0, 3.5)), 12)]
+    assert edits(camera=(str(file),)) == [Camera((Keyframe(10), Keyframe(19, 40.0, 0.0, 2.0, 3.5)), 12)]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_cameras_move_in_the_course_of_the_shot(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, object], message: str) -> None:
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(LayerloomError, match=message):
         edits(**options)
 
 
@@ -109,5 +109,5 @@ def test_wrong_options_are_refused(options: dict[str, object], message: str) -> 
 def test_wrong_camera_files_are_named(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "camera.json"
     file.write_text(text)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(LayerloomError, match=message):
         edits(camera=(str(file),))

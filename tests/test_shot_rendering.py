@@ -9,27 +9,27 @@ import pytest
 from truth_project import make_truth_project
 
 from layerloom import media
-from layerloom.conventions import pixel_centres
-from layerloom.coverage import seen_canvas, unseen_share
-from layerloom.edits import Edit, HideEdit, OverlayEdit
-from layerloom.project import Project
-from layerloom.render import render
-from layerloom.shadows import shadow_share
-from layerloom.shot_edits import (
-    CameraEdit,
-    DuplicateEdit,
-    ExtendEdit,
-    FreezeEdit,
+from layerloom.compose.disocclusion import seen_canvas, unseen_share
+from layerloom.compose.shadows import shadow_share
+from layerloom.compose.shot_list import list_shots
+from layerloom.core.geometry import pixel_centres
+from layerloom.data.project import Project
+from layerloom.edits.document import Edit, Hide, Overlay
+from layerloom.edits.shot import (
+    Camera,
+    Duplicate,
+    Extend,
+    Freeze,
     Keyframe,
-    MoveEdit,
-    ReverseEdit,
-    SpeedEdit,
-    StabilizeEdit,
-    UnseenEdit,
-    UnshadowEdit,
+    Move,
+    Reverse,
+    Speed,
+    Stabilize,
+    Unseen,
+    Unshadow,
 )
-from layerloom.shots import list_shots
-from layerloom.synthetic import LOG_SHADOW, SyntheticClip, make_clip
+from layerloom.render.stream import render
+from layerloom.synthetic.clip import LOG_SHADOW, SyntheticClip, make_clip
 
 FRAMES = 6
 SIZE = (240, 136)
@@ -70,14 +70,14 @@ def psnr(first: np.ndarray, second: np.ndarray) -> float:
 
 def test_a_camera_of_no_effect_gives_the_source(speckled: tuple[Project, np.ndarray]) -> None:
     project, source = speckled
-    still = CameraEdit((Keyframe(0), Keyframe(5)))
+    still = Camera((Keyframe(0), Keyframe(5)))
     np.testing.assert_array_equal(run(project, [still]), source)
-    np.testing.assert_array_equal(run(project, [StabilizeEdit("background", 0.0), SpeedEdit(1.0)]), source)
+    np.testing.assert_array_equal(run(project, [Stabilize("background", 0.0), Speed(1.0)]), source)
 
 
 def test_a_wider_frame_holds_the_source_bit_for_bit(speckled: tuple[Project, np.ndarray]) -> None:
     project, source = speckled
-    wide = run(project, [ExtendEdit(24, 8, 16, 12)])
+    wide = run(project, [Extend(24, 8, 16, 12)])
     assert wide.shape[1:] == (156, 280, 3)
     np.testing.assert_array_equal(wide[:, 8:-12, 24:-16], source)
 
@@ -85,7 +85,7 @@ def test_a_wider_frame_holds_the_source_bit_for_bit(speckled: tuple[Project, np.
 @pytest.mark.parametrize("mode", ["detail", "synthesis"])
 def test_slow_motion_goes_through_the_sources_frames(speckled: tuple[Project, np.ndarray], mode: str) -> None:
     project, source = speckled
-    slow = run(project, [SpeedEdit(0.5)], mode=mode)
+    slow = run(project, [Speed(0.5)], mode=mode)
     assert len(slow) == 2 * FRAMES
     if mode == "detail":
         np.testing.assert_array_equal(slow[::2], source)
@@ -97,7 +97,7 @@ def test_frames_between_show_the_truth_between(tmp_path: Path) -> None:
     size, frames, seed = (160, 90), 12, 5
     project = make_truth_project(tmp_path, make_clip(size=size, frames=frames, seed=seed))
     truth = make_clip(size=size, frames=2 * frames - 1, seed=seed).frames
-    slow = run(project, [SpeedEdit(0.5)])
+    slow = run(project, [Speed(0.5)])
     for number in range(1, 2 * frames - 1, 2):
         assert psnr(slow[number], truth[number]) > 35
 
@@ -107,14 +107,12 @@ def test_detail_moves_with_its_layer_between_frames(speckled: tuple[Project, np.
     project, _ = speckled
     strength = [
         float(np.abs(media.to_float(frame) - media.to_float(layers)).mean())
-        for frame, layers in zip(
-            run(project, [SpeedEdit(0.5)]), run(project, [SpeedEdit(0.5)], mode="synthesis"), strict=True
-        )
+        for frame, layers in zip(run(project, [Speed(0.5)]), run(project, [Speed(0.5)], mode="synthesis"), strict=True)
     ]
     assert min(strength[1:-1:2]) > 0.75 * max(strength)
 
 
-@pytest.mark.parametrize("edit", [CameraEdit(lock=3), StabilizeEdit("background")])
+@pytest.mark.parametrize("edit", [Camera(lock=3), Stabilize("background")])
 def test_a_locked_shot_has_a_still_background(tmp_path: Path, edit: Edit) -> None:
     """Corners on the background, tracked by KLT from one frame to all others, stay within 0.2 pixels."""
     clip = make_clip(size=(320, 180), frames=7, seed=2, light=0.0)
@@ -143,7 +141,7 @@ def _klt(first: np.ndarray, second: np.ndarray, corners: np.ndarray) -> np.ndarr
 def test_a_view_keeps_the_sources_detail(speckled: tuple[Project, np.ndarray]) -> None:
     """A turned view in detail equals the source resampled, not the layers alone."""
     project, source = speckled
-    edit = CameraEdit((Keyframe(0, 6.3, -4.2, 1.2, 7.0),))
+    edit = Camera((Keyframe(0, 6.3, -4.2, 1.2, 7.0),))
     turned = run(project, [edit], frames=range(2, 3))[0]
     angle = np.radians(7.0)
     linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / 1.2
@@ -156,7 +154,7 @@ def test_a_view_keeps_the_sources_detail(speckled: tuple[Project, np.ndarray]) -
 
 def test_a_frozen_object_stands_still_in_the_scene(speckled: tuple[Project, np.ndarray], clip: SyntheticClip) -> None:
     project, source = speckled
-    frozen = run(project, [FreezeEdit("object", 2), CameraEdit(lock=2)])
+    frozen = run(project, [Freeze("object", 2), Camera(lock=2)])
     core = cv2.erode((clip.alpha[0, 2] > 0.99).astype(np.uint8), np.ones((5, 5))) > 0
     for frame in frozen:
         # The resampled detail is all that differs.
@@ -167,7 +165,7 @@ def test_a_moved_object_takes_its_detail_along_and_leaves_the_background(
     speckled: tuple[Project, np.ndarray], clip: SyntheticClip
 ) -> None:
     project, source = speckled
-    moved = run(project, [MoveEdit("object", 30.0, -8.0)], frames=range(1))[0]
+    moved = run(project, [Move("object", 30.0, -8.0)], frames=range(1))[0]
     core = cv2.erode((clip.alpha[0, 0] > 0.99).astype(np.uint8), np.ones((5, 5)))
     to_there = np.array([[1, 0, 30], [0, 1, -8]], np.float32)
     there = cv2.warpAffine(core, to_there, SIZE) > 0
@@ -179,7 +177,7 @@ def test_a_moved_object_takes_its_detail_along_and_leaves_the_background(
 
 def test_a_duplicate_leaves_the_first_one(speckled: tuple[Project, np.ndarray], clip: SyntheticClip) -> None:
     project, source = speckled
-    twice = run(project, [DuplicateEdit("object", 30.0)], frames=range(1))[0]
+    twice = run(project, [Duplicate("object", 30.0)], frames=range(1))[0]
     core = clip.alpha[0, 0] == 1
     np.testing.assert_array_equal(twice[core], source[0][core])
     beside = (clip.alpha[0, 0] == 0) & (np.roll(core, 30, 1))
@@ -190,8 +188,8 @@ def test_a_reversed_object_over_the_forward_background(
     speckled: tuple[Project, np.ndarray], clip: SyntheticClip
 ) -> None:
     project, source = speckled
-    backwards = run(project, [ReverseEdit("object")])
-    for frame, shot in enumerate(list_shots(project, [ReverseEdit("object")]).shots):
+    backwards = run(project, [Reverse("object")])
+    for frame, shot in enumerate(list_shots(project, [Reverse("object")]).shots):
         matrix = shot.instances[0].to_source
         alpha = clip.alpha[0, FRAMES - 1 - frame]
         there = cv2.warpPerspective(alpha, matrix, SIZE, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
@@ -205,8 +203,7 @@ def test_an_unshadowed_background_has_the_light_of_other_times(tmp_path: Path) -
     clip = make_clip(size=(320, 180), frames=12, seed=2, camera=0.0)
     project = make_truth_project(tmp_path, clip)
     hidden, freed = (
-        media.to_float(run(project, edits)[5])
-        for edits in ([HideEdit("object")], [HideEdit("object"), UnshadowEdit("object")])
+        media.to_float(run(project, edits)[5]) for edits in ([Hide("object")], [Hide("object"), Unshadow("object")])
     )
     uv = clip.uv[1, 5]
     texture = cv2.remap(clip.textures[1], uv[..., 0] - 0.5, uv[..., 1] - 0.5, cv2.INTER_CUBIC)
@@ -223,7 +220,7 @@ def test_an_unshadowed_background_has_the_light_of_other_times(tmp_path: Path) -
 def test_edits_of_textures_move_with_the_layer(project: Project, clip: SyntheticClip, tmp_path: Path) -> None:
     width, height = project.layers[0].canvas
     media.write_image(tmp_path / "red.png", np.full((height, width, 4), (255, 0, 0, 255), np.uint8))
-    moved = run(project, [OverlayEdit("object", tmp_path / "red.png"), MoveEdit("object", 30.0)], frames=range(1))[0]
+    moved = run(project, [Overlay("object", tmp_path / "red.png"), Move("object", 30.0)], frames=range(1))[0]
     there = np.roll(clip.alpha[0, 0] > 0.99, 30, 1)
     light = np.roll(clip.lighting[0, 0], 30, 1)
     assert np.abs(media.to_float(moved[..., 0]) - np.clip(light[..., 0], 0, 1))[there].max() < 0.05
@@ -231,15 +228,15 @@ def test_edits_of_textures_move_with_the_layer(project: Project, clip: Synthetic
 
 
 def test_hiding_and_moving_the_camera_go_together(project: Project, clip: SyntheticClip) -> None:
-    plates = run(project, [HideEdit("object"), CameraEdit(lock=2)])
+    plates = run(project, [Hide("object"), Camera(lock=2)])
     both = (clip.alpha[0, 2] == 0)[..., None] * np.ones((1, 1, 3), bool)
     assert psnr(plates[2][both], clip.frames[2][both]) > 40
 
 
 @pytest.mark.parametrize("content", ["transparent", "#ff00ff"])
 def test_what_nobody_saw_is_marked(project: Project, clip: SyntheticClip, content: str) -> None:
-    far = CameraEdit((Keyframe(0, x=-SIZE[0] / 2.0),))
-    frame = run(project, [far, UnseenEdit(content)], frames=range(1))[0]
+    far = Camera((Keyframe(0, x=-SIZE[0] / 2.0),))
+    frame = run(project, [far, Unseen(content)], frames=range(1))[0]
     plain = run(project, [far], frames=range(1))[0]
     share = unseen_share(project, list_shots(project, [far]).shots[0], seen_canvas(project))
     assert 0.1 < (share == 1).mean() < 0.5

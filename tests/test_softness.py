@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from layerloom.clip import Masks
-from layerloom.measures import ramp_px
-from layerloom.prepare.softness import CELL_PIXELS, _Cells, _Footage, soften  # pyright: ignore[reportPrivateUsage]
+from layerloom.data.clip import Masks
+from layerloom.evaluate.measures import ramp_px
+from layerloom.prepare.masks.soft_edges import CELL_PIXELS, _Cells, _Footage, soften  # pyright: ignore[reportPrivateUsage]
 
 WIDTH, HEIGHT, FRAMES, SPEED, RADIUS = 192, 96, 10, 10, 24
 

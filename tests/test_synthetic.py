@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layerloom import measures
-from layerloom.conventions import pixel_centres
-from layerloom.synthetic import SyntheticClip, make_clip, sample_texture
+from layerloom.core.geometry import pixel_centres
+from layerloom.evaluate import measures
+from layerloom.synthetic.clip import SyntheticClip, make_clip, sample_texture
 
 SIZE = (96, 64)
 

@@ -9,11 +9,11 @@ from PIL import Image
 from truth_project import make_truth_project
 
 from layerloom import media
-from layerloom.edits import TextureEdit
-from layerloom.layer_files import Layer
-from layerloom.project import Project
-from layerloom.render import render
-from layerloom.synthetic import make_clip
+from layerloom.data.layer_store import Layer
+from layerloom.data.project import Project
+from layerloom.edits.document import Texture
+from layerloom.render.stream import render
+from layerloom.synthetic.clip import make_clip
 
 COLOUR = (200, 30, 60)
 FILTERS = [Image.Resampling.BOX, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS, Image.Resampling.BILINEAR]
@@ -30,7 +30,7 @@ def unedited(project: Project) -> np.ndarray:
 
 
 def run(project: Project, layer: str, file: Path) -> np.ndarray:
-    return np.stack(list(render(project, [TextureEdit(layer, file)])))
+    return np.stack(list(render(project, [Texture(layer, file)])))
 
 
 def exported(layer: Layer, channels: int, depth: int) -> np.ndarray:

@@ -10,12 +10,13 @@ import pytest
 from truth_project import make_source_reference, make_truth_project, st_to_uv
 
 from layerloom import media
-from layerloom.conventions import pixel_centres
-from layerloom.export import export
-from layerloom.layer_files import BakedLayer
-from layerloom.project import Project
-from layerloom.synthetic import SyntheticClip, make_clip
-from layerloom.trackers import frame_positions, nuke_name
+from layerloom.core.geometry import pixel_centres
+from layerloom.data.layer_maps import frame_positions
+from layerloom.data.layer_store import BakedLayer
+from layerloom.data.project import Project
+from layerloom.export.export import export
+from layerloom.export.point_tracks import nuke_name
+from layerloom.synthetic.clip import SyntheticClip, make_clip
 
 FRAMES = range(1, 4)
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layerloom import tracks
-from layerloom.errors import UserError
-from layerloom.synthetic import SyntheticClip, make_clip
-from layerloom.tracks import Tracks, UvMap
+from layerloom.core.errors import LayerloomError
+from layerloom.evaluate import tracks
+from layerloom.evaluate.tracks import Tracks, UvMap
+from layerloom.synthetic.clip import SyntheticClip, make_clip
 
 
 @cache
@@ -144,6 +144,6 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
     np.savez(tmp_path / "short.npz", points=np.zeros((2, 3, 2)), occluded=np.zeros((2, 3)))
     (tmp_path / "text.npz").write_text("no")
     for name in ("pickled.npz", "text.npz", "absent.npz", "short.npz"):
-        with pytest.raises(UserError, match=name) as caught:
+        with pytest.raises(LayerloomError, match=name) as caught:
             tracks.read_tapvid(tmp_path / name, (160, 96), 4)
         assert "\n" not in str(caught.value)

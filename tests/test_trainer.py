@@ -7,11 +7,11 @@ import torch
 from clips import clip_from_truth, small_synthetic
 from test_model import tiny_settings
 
-from layerloom.bake import bake
-from layerloom.clip import FlowFields, Masks
-from layerloom.model.layers import ALPHA_START_LOGIT
-from layerloom.train.config import TILE, TrainSettings, settings_for
+from layerloom.bake.bake import bake
+from layerloom.data.clip import FlowFields, Masks
+from layerloom.model.field import ALPHA_START_LOGIT
 from layerloom.train.sampling import Sampler, alpha_start
+from layerloom.train.settings import TILE, TrainSettings, settings_for
 from layerloom.train.trainer import Trainer
 
 

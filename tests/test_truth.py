@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from truth_project import make_truth_project
 
-from layerloom import truth
-from layerloom.edits import PaintEdit
+from layerloom.data.project import Project
+from layerloom.edits.document import Paint
+from layerloom.evaluate import truth
 from layerloom.media import write_image
-from layerloom.project import Project
-from layerloom.render import render
-from layerloom.synthetic import SyntheticClip, make_clip
+from layerloom.render.stream import render
+from layerloom.synthetic.clip import SyntheticClip, make_clip
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def paint_on(clip: SyntheticClip) -> np.ndarray:
 def test_the_truth_scores_as_the_truth(clip: SyntheticClip, project: Project, tmp_path: Path) -> None:
     paint = paint_on(clip)
     write_image(tmp_path / "paint.png", paint)
-    edited = np.stack(list(render(project, [PaintEdit(3, tmp_path / "paint.png")])))
+    edited = np.stack(list(render(project, [Paint(3, tmp_path / "paint.png")])))
     edited_truth = clip.render(truth.painted_textures(clip, 3, paint))
     figures = truth.truth_figures(project, clip, edited, edited_truth, painted_frame=3)
     assert figures["psnr"] > 34

@@ -2,7 +2,7 @@ import torch
 from test_model import tiny_settings
 
 from layerloom.train.trainer import Trainer
-from layerloom.train.warming import _blank_clip, warm_up  # pyright: ignore[reportPrivateUsage]
+from layerloom.train.warm_up import _blank_clip, warm_up  # pyright: ignore[reportPrivateUsage]
 
 
 def test_steps_are_taken_on_a_clip_of_nothing() -> None:

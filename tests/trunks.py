@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from layerloom.lpips import TRUNKS
+from layerloom.evaluate.lpips import TRUNKS
 
 
 def formula(shape: tuple[int, ...], seed: float) -> np.ndarray:

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 
 from layerloom import media
-from layerloom.clip import SourceReference
-from layerloom.conventions import Size, pixel_centres
-from layerloom.project import BakedLayer, Project
-from layerloom.synthetic import SyntheticClip
+from layerloom.core.geometry import Size, pixel_centres
+from layerloom.data.clip import SourceReference
+from layerloom.data.project import BakedLayer, Project
+from layerloom.synthetic.clip import SyntheticClip
 
 UV_SPACING_PIXELS = 4
 LIGHT_NODES = 97

@@ -7,9 +7,9 @@ from itertools import pairwise, product
 import torch
 from torch import Tensor, nn
 
-from layerloom.kernels import reference
-from layerloom.kernels.reference import GridLayout
 from layerloom.model.encoding import EncodedNetwork, Lattice
+from layerloom.ops import reference
+from layerloom.ops.reference import GridLayout
 from layerloom.train.trainer import Trainer
 from timing.clock import own_stream, time_work
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from layerloom.clip import Clip, FlowField, FlowFields, Masks, SourceReference
-from layerloom.conventions import Size, fit_long_edge
-from layerloom.prepare.flow import FIELD_LONG_EDGE
+from layerloom.core.geometry import Size, fit_long_edge
+from layerloom.data.clip import Clip, FlowField, FlowFields, Masks, SourceReference
+from layerloom.prepare.flow.compute import FIELD_LONG_EDGE
 
 PAN = (3.0, 1.0)
 """Pixels a frame, as are the discs' own movements."""

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import torch
 
-from layerloom import pipeline
-from layerloom.progress import Report
-from layerloom.train.config import Quality, settings_for
+from layerloom import decompose as pipeline
+from layerloom.core.progress import Report
+from layerloom.train.settings import Quality, settings_for
 from timing.clips import moving_discs
 from timing.clock import peak_mib
 from timing.figures import Figure, figure

@@ -5,8 +5,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from layerloom.kernels.dispatch import Kernel, hash_encode, mlp, use_kernel
-from layerloom.kernels.reference import GridLayout
+from layerloom.ops.dispatch import Kernel, hash_encode, mlp, use_kernel
+from layerloom.ops.reference import GridLayout
 from timing.bounds import TILE_POINTS, entries_per_tile, mlp_bounds, random_access_rates
 from timing.clock import Work, own_stream, time_work
 from timing.figures import Figure, figure
@@ -126,7 +126,7 @@ def mlp_times(widths: tuple[int, ...], count: int, kernel: Kernel, device: str) 
 
 def sweep_figures() -> list[Figure]:
     """Launch shapes of the encode kernels; each figure's kernel names the shape."""
-    from layerloom.kernels import hashgrid
+    from layerloom.ops.hash_encode import triton as hashgrid
 
     figures: list[Figure] = []
     for case, (points, layout) in encode_cases("cuda").items():

@@ -7,10 +7,10 @@ from dataclasses import replace
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from layerloom.clip import Clip
-from layerloom.conventions import Size
-from layerloom.model.layers import composite
-from layerloom.train.config import TILE, TrainSettings, settings_for
+from layerloom.core.geometry import Size
+from layerloom.data.clip import Clip
+from layerloom.model.field import composite
+from layerloom.train.settings import TILE, TrainSettings, settings_for
 from layerloom.train.trainer import Trainer
 from timing.bounds import step_bound
 from timing.clips import moving_discs

@@ -17,16 +17,16 @@ import torch.nn.functional as functional
 from jaxtyping import Float
 from torch import Tensor
 
-from layerloom.conventions import Size, pixel_centres, rescale_positions, transform_points
-from layerloom.coverage import unseen_marker
-from layerloom.edits import Edit
-from layerloom.errors import UserError
-from layerloom.model.layers import ALPHA_START_LOGIT
+from layerloom.compose.disocclusion import unseen_marker
+from layerloom.compose.shadows import unshadowed_layers
+from layerloom.compose.shot import Instance, Shot, at_scale, neighbours
+from layerloom.core.errors import LayerloomError
+from layerloom.core.geometry import Size, pixel_centres, rescale_positions, transform_points
+from layerloom.data.project import Project, Window
+from layerloom.edits.document import Edit
+from layerloom.model.field import ALPHA_START_LOGIT
 from layerloom.model.storage import field_from_arrays
-from layerloom.project import Project, Window
-from layerloom.rendering.scene import FINEST_TEXELS_PER_PIXEL, Change, Pyramid, Scene
-from layerloom.shadows import unshadowed_layers
-from layerloom.staging import Instance, Shot, at_scale, neighbours
+from layerloom.render.scene import FINEST_TEXELS_PER_PIXEL, Change, Pyramid, Scene
 
 POINTS_AT_ONCE = {"cpu": 2**18, "cuda": 2**22}
 MOST_SAMPLES = 4
@@ -41,10 +41,10 @@ def render_networks(
 ) -> Iterator[np.ndarray]:
     """Frames of shots as `render` gives them, one after the other, by the networks on a device ("cpu", "cuda").
 
-    Edits and networks are checked before the first frame is asked for: UserError.
+    Edits and networks are checked before the first frame is asked for: LayerloomError.
     """
     if unshadowed_layers(project, edits):
-        raise UserError("unshadow: shadows are taken off baked light alone; render from maps")
+        raise LayerloomError("unshadow: shadows are taken off baked light alone; render from maps")
     networks, mark = Networks(project, edits, torch.device(device)), unseen_marker(project, edits)
     pictures = _one_behind(networks.draw(shot) for shot in shots)
     return (mark(shot, picture) for shot, picture in zip(shots, pictures, strict=True))

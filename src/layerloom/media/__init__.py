@@ -15,9 +15,9 @@ writing.py    check_output, open_writer
 """
 
 from layerloom.media.colour import Colour, usual_colour
+from layerloom.media.decode import MediaInfo, check_several_frames, probe, read_frames
+from layerloom.media.encode import FrameWriter, check_output, open_writer
 from layerloom.media.images import atomic_file, quantise, read_grey, read_image, to_float, write_exr_parts, write_image
-from layerloom.media.reading import MediaInfo, check_several_frames, probe, read_frames
-from layerloom.media.writing import FrameWriter, check_output, open_writer
 
 __all__ = [
     "Colour",

@@ -7,7 +7,7 @@ import numpy as np
 from av.video.reformatter import Colorspace, Interpolation
 from jaxtyping import Float64, UInt16
 
-from layerloom.conventions import Size
+from layerloom.core.geometry import Size
 
 # Matrices by their number in ITU-T H.273 (FFmpeg's AVColorSpace), and swscale's name for them.
 MATRICES = {

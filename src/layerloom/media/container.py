@@ -10,20 +10,22 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video import VideoFrame, VideoStream
 
-from layerloom.errors import UserError
+from layerloom.core.errors import LayerloomError
 
 
 @contextlib.contextmanager
 def open_container(path: Path) -> Generator[InputContainer]:
     if not path.is_file():
-        raise UserError(f"{path}: no such file")
+        raise LayerloomError(f"{path}: no such file")
     if path.stat().st_size == 0:
-        raise UserError(f"{path}: the file is empty")
+        raise LayerloomError(f"{path}: the file is empty")
     try:
         # "file:" keeps FFmpeg from reading a colon in the name as a protocol.
         container = av.open(f"file:{path}")
     except av.error.FFmpegError as error:
-        raise UserError(f"{path}: not a readable video; the file is cut short, damaged or of another kind") from error
+        raise LayerloomError(
+            f"{path}: not a readable video; the file is cut short, damaged or of another kind"
+        ) from error
     with container:
         yield container
 
@@ -33,9 +35,9 @@ def video_stream(path: Path, container: InputContainer) -> VideoStream:
     pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not pictures or container.format.name == "tty":
         found = ", ".join(sorted({s.type for s in container.streams})) if container.format.name != "tty" else "text"
-        raise UserError(f"{path}: holds no video ({found or 'nothing'} only)")
+        raise LayerloomError(f"{path}: holds no video ({found or 'nothing'} only)")
     if pictures[0].name is None:
-        raise UserError(f"{path}: the video's codec is unknown to this FFmpeg")
+        raise LayerloomError(f"{path}: the video's codec is unknown to this FFmpeg")
     pictures[0].thread_type = "AUTO"
     return pictures[0]
 
@@ -50,5 +52,5 @@ def decoded_frames(container: InputContainer, stream: VideoStream) -> Iterator[V
 def first_frame(path: Path, container: InputContainer, stream: VideoStream) -> VideoFrame:
     frame = next(decoded_frames(container, stream), None)
     if frame is None:
-        raise UserError(f"{path}: no frame can be decoded; the file is cut short or damaged")
+        raise LayerloomError(f"{path}: no frame can be decoded; the file is cut short or damaged")
     return frame

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float, Float32, Num, UInt8, UInt16
 from PIL import Image
 
-from layerloom.conventions import Size
-from layerloom.errors import UserError
+from layerloom.core.errors import LayerloomError
+from layerloom.core.geometry import Size
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".exr"})
 """What can be read, as a still image or as a frame of a folder."""
@@ -81,13 +81,13 @@ def read_image(
     """One image as RGB or, where the file has alpha, straight RGBA; grey is repeated to RGB.
 
     8-bit files give uint8, deeper ones uint16 at full scale, EXR float32 as stored, its display window. An EXR with the
-    channels R and G alone (an ST map) gives h w 2. The orientation tag of a JPEG is applied. Raises UserError.
+    channels R and G alone (an ST map) gives h w 2. The orientation tag of a JPEG is applied. Raises LayerloomError.
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such image file")
+        raise LayerloomError(f"{path}: no such image file")
     if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise UserError(f"{path}: not an image; allowed are {', '.join(sorted(IMAGE_SUFFIXES))}")
+        raise LayerloomError(f"{path}: not an image; allowed are {', '.join(sorted(IMAGE_SUFFIXES))}")
     if path.suffix.lower() == ".exr":
         return _read_exr(path)
     # Only without IMREAD_UNCHANGED is the orientation tag applied; only with it is alpha kept. JPEG has no alpha.
@@ -98,14 +98,14 @@ def read_image(
     if pixels is None:
         raise _unreadable(path)
     if pixels.dtype.name not in ("uint8", "uint16", "float32"):
-        raise UserError(f"{path}: pixels of type {pixels.dtype}; 8 or 16 bit or float are allowed")
+        raise LayerloomError(f"{path}: pixels of type {pixels.dtype}; 8 or 16 bit or float are allowed")
     if path.suffix.lower() in (".tif", ".tiff") and pixels.dtype == np.uint8 and pixels.shape[-1] == 4:
         return _read_tiff_with_alpha(path)
     return _to_rgb_order(pixels)
 
 
 def read_grey(path: Path) -> UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]:
-    """A grey image that this program wrote, at its depth. Raises UserError."""
+    """A grey image that this program wrote, at its depth. Raises LayerloomError."""
     data = np.fromfile(path, np.uint8)
     pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     if pixels is None or pixels.ndim != 2:
@@ -117,17 +117,17 @@ def write_image(path: Path, image: Num[np.ndarray, "h w"] | Num[np.ndarray, "h w
     """Write grey (h w), RGB or straight RGBA by extension, atomically.
 
     PNG: uint8 at 8 bit, uint16 and floats at 16 bit. JPEG: 8 bit, no alpha. EXR (ZIP, lossless): float16 as half,
-    anything else as float32, never clipped; h w 2 is stored as R, G. Raises UserError.
+    anything else as float32, never clipped; h w 2 is stored as R, G. Raises LayerloomError.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in WRITABLE_SUFFIXES:
-        raise UserError(f"{path}: images are written as {', '.join(WRITABLE_SUFFIXES)}")
+        raise LayerloomError(f"{path}: images are written as {', '.join(WRITABLE_SUFFIXES)}")
     channels = 1 if image.ndim == 2 else image.shape[2]
     if channels not in {".png": (1, 3, 4), ".exr": (1, 2, 3, 4)}.get(suffix, (1, 3)):
-        raise UserError(f"{path}: {suffix} cannot hold {channels} channels")
+        raise LayerloomError(f"{path}: {suffix} cannot hold {channels} channels")
     if not path.parent.is_dir():
-        raise UserError(f"{path}: the folder {path.parent} does not exist")
+        raise LayerloomError(f"{path}: the folder {path.parent} does not exist")
     try:
         with atomic_file(path) as temporary:
             if suffix == ".exr":
@@ -135,7 +135,7 @@ def write_image(path: Path, image: Num[np.ndarray, "h w"] | Num[np.ndarray, "h w
             else:
                 temporary.write_bytes(_encode(suffix, image))
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise LayerloomError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def write_exr_parts(path: Path, parts: Mapping[str, Float[np.ndarray, "h w"] | Float[np.ndarray, "h w c"]]) -> None:
@@ -144,11 +144,11 @@ def write_exr_parts(path: Path, parts: Mapping[str, Float[np.ndarray, "h w"] | F
         with atomic_file(Path(path)) as temporary:
             _write_exr(temporary, parts)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise LayerloomError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
-def _unreadable(path: Path) -> UserError:
-    return UserError(f"{path}: not a readable image; the file is damaged or of another kind")
+def _unreadable(path: Path) -> LayerloomError:
+    return LayerloomError(f"{path}: not a readable image; the file is damaged or of another kind")
 
 
 def _read_tiff_with_alpha(path: Path) -> UInt8[np.ndarray, "h w 4"]:
@@ -211,7 +211,7 @@ def _read_exr(path: Path) -> Float32[np.ndarray, "h w c"]:
         raise _unreadable(path) from error
     names = [name for name in "RGBA" if name in planes] if "R" in planes else ["Y"] * 3
     if names[-1] not in planes:
-        raise UserError(f"{path}: no channels R, G, B or Y, but {', '.join(planes)}")
+        raise LayerloomError(f"{path}: no channels R, G, B or Y, but {', '.join(planes)}")
     pixels = np.stack([planes[name] for name in names], -1).astype(np.float32)
     return _to_display_window(pixels, header["dataWindow"], header["displayWindow"])
 

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from layerloom.clip import Clip, layer_coverage
-from layerloom.conventions import Size, long_edge, pixel_centres, transform_points
+from layerloom.core.geometry import Size, long_edge, pixel_centres, transform_points
+from layerloom.data.clip import Clip, layer_coverage
 
 OBJECT_MARGIN = 0.15
 BACKGROUND_MARGIN = 0.02

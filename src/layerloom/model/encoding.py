@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from layerloom.kernels.dispatch import hash_encode, lattice, mlp
-from layerloom.kernels.reference import GridLayout
+from layerloom.ops.dispatch import hash_encode, lattice, mlp
+from layerloom.ops.reference import GridLayout
 
 
 def grid_resolutions(

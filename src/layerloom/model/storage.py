@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from layerloom.conventions import Size
-from layerloom.errors import UserError
-from layerloom.model.layers import FieldSettings, LayeredField
+from layerloom.core.errors import LayerloomError
+from layerloom.core.geometry import Size
+from layerloom.model.field import FieldSettings, LayeredField
 
 EXTRA = ("canvases", "motion", "alpha_start", "alpha_start_shape")
 
@@ -36,10 +36,10 @@ def field_from_arrays(
 ) -> LayeredField:
     """The field as it was when it was stored. settings: `FieldSettings` as JSON keeps it (lists for tuples).
 
-    UserError if the arrays are not those of such a field.
+    LayerloomError if the arrays are not those of such a field.
     """
     if not set(EXTRA) <= set(arrays):
-        raise UserError("the project holds no networks that can be evaluated; decompose the footage again")
+        raise LayerloomError("the project holds no networks that can be evaluated; decompose the footage again")
     known = {entry.name for entry in fields(FieldSettings)}
     values: dict[str, Any] = {name: _from_json(value) for name, value in settings.items() if name in known}
     canvases = tuple((int(width), int(height)) for width, height in arrays["canvases"])
@@ -52,7 +52,7 @@ def field_from_arrays(
             {name: torch.from_numpy(value.copy()) for name, value in arrays.items() if name not in EXTRA}
         )
     except (zlib.error, RuntimeError, ValueError, TypeError) as error:
-        raise UserError(f"the project's networks are damaged: {str(error).splitlines()[0]}") from None
+        raise LayerloomError(f"the project's networks are damaged: {str(error).splitlines()[0]}") from None
     return field.to(device).eval().requires_grad_(False)
 
 

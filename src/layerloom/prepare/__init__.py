@@ -1,0 +1,1 @@
+"""Footage to a Clip: flow, masks and motion."""

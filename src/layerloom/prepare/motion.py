@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, UInt8
 
-from layerloom.clip import FlowField, Masks, layer_coverage
-from layerloom.conventions import Size, rescale_positions, transform_points
-from layerloom.parallel import in_threads
-from layerloom.prepare.flow import shrink
+from layerloom.core.geometry import Size, rescale_positions, transform_points
+from layerloom.core.imaging import shrink
+from layerloom.core.parallel import in_threads
+from layerloom.data.clip import FlowField, Masks, layer_coverage
 
 SAMPLES = 300
 """Flow vectors per pair of frames, direction and layer."""

@@ -1,0 +1,1 @@
+"""A Clip to a trained field: settings, batches, losses, optimiser, the loop."""

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from layerloom.model.layers import LayerSample, composite
-from layerloom.train.config import TILE
+from layerloom.model.field import LayerSample, composite
 from layerloom.train.sampling import Batch
+from layerloom.train.settings import TILE
 
 EPSILON = 1e-5
 SOFT_NORM_TEXELS = 0.05

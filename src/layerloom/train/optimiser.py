@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from layerloom.kernels.reference import GridLayout
 from layerloom.model.encoding import EncodedNetwork, Lattice
-from layerloom.model.layers import Layer
-from layerloom.train.config import LearningRates
+from layerloom.model.field import Layer
+from layerloom.ops.reference import GridLayout
+from layerloom.train.settings import LearningRates
 
 BETAS = (0.9, 0.99)
 EPSILON = 1e-15
@@ -112,7 +112,7 @@ class FlatAdam:
     """
 
     def __init__(self, field: nn.Module, rates: LearningRates) -> None:
-        from layerloom.kernels.adam import BLOCK
+        from layerloom.train.fused.adam import BLOCK
 
         self._parameters = list(field.parameters())
         every = list(groups(field, rates))
@@ -128,7 +128,7 @@ class FlatAdam:
         self._factor, self._count = like.new_ones(()), like.new_zeros(())
 
     def step(self) -> None:
-        from layerloom.kernels.adam import adam
+        from layerloom.train.fused.adam import adam
 
         self._count += 1
         moments = self._first, self._second

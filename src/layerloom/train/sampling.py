@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Bool, Float, Float16, Int, UInt8
 from torch import Tensor
 
-from layerloom.clip import Clip, Masks
-from layerloom.conventions import rescale_positions
-from layerloom.model.layers import ALPHA_START_LOGIT
-from layerloom.parallel import do_in_threads
-from layerloom.train.config import TILE
+from layerloom.core.geometry import rescale_positions
+from layerloom.core.parallel import do_in_threads
+from layerloom.data.clip import Clip, Masks
+from layerloom.model.field import ALPHA_START_LOGIT
+from layerloom.train.settings import TILE
 
 SUPPORT_MARGIN_PIXELS = 12
 """How far outside the mask an object's alpha may still be learned."""

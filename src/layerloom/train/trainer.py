@@ -15,19 +15,19 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from layerloom.clip import Clip
-from layerloom.conventions import Size, transform_points
-from layerloom.kernels.dispatch import choose_kernel, note_choice
+from layerloom.core.geometry import Size, transform_points
+from layerloom.data.clip import Clip
 from layerloom.model.canvas import ZONE_CELL_TEXELS, Canvas, plan_canvases, plan_zone
-from layerloom.model.layers import LayeredField
-from layerloom.train.config import TILE, TrainSettings
+from layerloom.model.field import LayeredField
+from layerloom.ops.dispatch import choose_kernel, note_choice
 from layerloom.train.losses import TERMS, Evaluation, Term, structure
 from layerloom.train.optimiser import FlatAdam, PlainAdam
 from layerloom.train.sampling import Batch, Sampler, alpha_start, every_second_pixel
 from layerloom.train.schedule import Schedule
+from layerloom.train.settings import TILE, TrainSettings
 
 if TYPE_CHECKING:
-    from layerloom.train.fused import FusedStep
+    from layerloom.train.fused.step import FusedStep
 
 FAR_PIXELS = 100.0
 PATCH_TILES = 64
@@ -173,7 +173,7 @@ class Trainer:
         rates = self.settings.rates
         if self._kernel != "triton":
             return PlainAdam(self.field, rates), None
-        from layerloom.train import fused
+        from layerloom.train.fused import step as fused
 
         reason = fused.obstacle(self.field)
         if reason:

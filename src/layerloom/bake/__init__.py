@@ -1,0 +1,1 @@
+"""A trained field to images and grids: maps, textures solved against the source."""

@@ -1,0 +1,1 @@
+"""Edits to what each output frame shows: shots, placed pictures, cameras, times."""

@@ -1,0 +1,193 @@
+"""One layer as files. The learning half hands over a BakedLayer; the editing half reads it back as a Layer.
+
+NAME/texture.png        16-bit straight RGBA on the layer's canvas
+     alpha/00000.png    own coverage per frame at training size, before occlusion (objects only)
+     maps.safetensors   uv_affine; uv_offset, 16 bit between each frame's extremes; lighting, half
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Float32, Float64, UInt8, UInt16
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from layerloom import media
+from layerloom.core.errors import LayerloomError
+from layerloom.core.geometry import Size
+
+Kind = Literal["object", "background"]
+Alpha = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
+
+
+@dataclass(frozen=True)
+class BakedLayer:
+    """One layer as the learning half hands it over. `t` frames; nodes of grids lie on the corners of what they span.
+
+    texture: straight RGBA in [0, 1]; RGB is defined everywhere, A is how surely the texel was seen.
+    alpha: own coverage before occlusion by layers in front, at training size, full scale of its type; the
+        background covers everything, and its alpha (which may be None) is not stored.
+    uv_affine: source pixel (x, y, 1) to texel. uv_offset: texels added to it; node (i, j) of the grid lies at source
+        pixel (j · width / (gw − 1), i · height / (gh − 1)), bilinear between.
+    lighting: multiplier of the texture's colour, ≥ 0, on nodes spread the same way over the canvas.
+    """
+
+    name: str
+    kind: Kind
+    texture: Float32[np.ndarray, "H W 4"]
+    alpha: UInt8[np.ndarray, "t h w"] | UInt16[np.ndarray, "t h w"] | None
+    uv_affine: Float64[np.ndarray, "t 2 3"]
+    uv_offset: Float32[np.ndarray, "t gh gw 2"]
+    lighting: Float[np.ndarray, "t lh lw 3"]
+
+
+class Layer:
+    """A stored layer. Its sizes are known at once; each array is read when it is asked for."""
+
+    def __init__(self, folder: Path, name: str, kind: Kind, canvas: Size) -> None:
+        if Path(name).name != name or kind not in ("object", "background"):
+            raise ValueError(f"layer '{name}' of kind '{kind}'")
+        self.folder = folder
+        self.name = name
+        self.kind: Kind = kind
+        self.canvas = canvas
+        self._relit: Float32[np.ndarray, "t lh lw 3"] | None = None
+        # A frame is worked on in pieces, each of which asks for the same grid.
+        self._recent_offsets = lru_cache(maxsize=8)(self._read_offset)
+
+    @cached_property
+    def texture(self) -> Float32[np.ndarray, "H W 4"]:
+        """Straight RGBA in [0, 1], exactly as `texture.png` holds it."""
+        texture = media.to_float(media.read_image(_existing(self.folder / "texture.png")))
+        if texture.shape != (self.canvas[1], self.canvas[0], 4):
+            raise LayerloomError(
+                f"{self.folder / 'texture.png'}: damaged project: the texture is not RGBA of {self.canvas}"
+            )
+        return texture
+
+    def look_up(self, uv: Float32[np.ndarray, "h w 2"]) -> Float32[np.ndarray, "h w 3"]:
+        """The texture's colour at texel positions, bilinear; beyond the canvas its border continues."""
+        x, y = cv2.split(uv - np.float32(0.5))
+        return cv2.remap(self.texture[..., :3], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+    def alpha(self, frame: int) -> Alpha:
+        """Own coverage at training size, before occlusion by layers in front. Objects only."""
+        return media.read_grey(_existing(self.folder / "alpha" / f"{frame:05d}.png"))
+
+    @cached_property
+    def uv_affine(self) -> Float64[np.ndarray, "t 2 3"]:
+        return self._maps.get_tensor("uv_affine")
+
+    def uv_offset(self, frame: int) -> Float32[np.ndarray, "gh gw 2"]:
+        """Texels to add to the affine map, at the grid's nodes. Read-only."""
+        return self._recent_offsets(frame)
+
+    def stored_uv_offset(self, frame: int) -> tuple[UInt16[np.ndarray, "gh gw 2"], Float32[np.ndarray, "2 2"]]:
+        """The same as it is stored, in 65535 steps: levels, and (texels of level 0, texels a step), x and y."""
+        return self._maps.get_slice("uv_offset")[frame], self._offset_scale[frame]
+
+    def lighting_grid(self, frame: int) -> Float32[np.ndarray, "lh lw 3"]:
+        if self._relit is not None:
+            return self._relit[frame]
+        return self._maps.get_slice("lighting")[frame].astype(np.float32)
+
+    def with_lighting(self, grids: Float32[np.ndarray, "t lh lw 3"]) -> "Layer":
+        """The same layer in another light."""
+        relit = copy(self)
+        relit._relit = grids
+        return relit
+
+    def check_maps(self, frames: int) -> None:
+        """LayerloomError unless the stored maps can be read and have `frames` frames."""
+        file = self.folder / "maps.safetensors"
+        try:
+            shapes = self._shapes()
+        except (SafetensorError, OSError):
+            raise LayerloomError(f"{file}: damaged project: cannot be read") from None
+        expected = {"uv_affine": 3, "uv_offset": 4, "uv_offset_scale": 3, "lighting": 4}
+        for name, dimensions in expected.items():
+            shape = shapes.get(name)
+            if shape is None or len(shape) != dimensions or shape[0] != frames:
+                raise LayerloomError(
+                    f"{file}: damaged project: {name} is {shape}, not one map for each of {frames} frames"
+                )
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the stored maps, from the file's header."""
+        return {name: tuple(self._maps.get_slice(name).get_shape()) for name in self._maps.keys()}  # noqa: SIM118
+
+    def _read_offset(self, frame: int) -> Float32[np.ndarray, "gh gw 2"]:
+        levels, (low, step) = self.stored_uv_offset(frame)
+        offset = levels.astype(np.float32) * step + low
+        offset.flags.writeable = False
+        return offset
+
+    @cached_property
+    def _maps(self) -> Any:
+        return safe_open(self.folder / "maps.safetensors", "np")
+
+    @cached_property
+    def _offset_scale(self) -> Float32[np.ndarray, "t 2 2"]:
+        return self._maps.get_tensor("uv_offset_scale")
+
+
+def check_layer(layer: BakedLayer, frames: int, training_size: Size) -> None:
+    """The learning half's promises; breaking one is a mistake in the program, not of the user."""
+    alpha_shape = (frames, training_size[1], training_size[0])
+    if layer.kind == "object" and (layer.alpha is None or layer.alpha.shape != alpha_shape):
+        raise ValueError(f"layer {layer.name}: its alpha is not {frames} frames of {training_size}")
+    for name, maps in (("uv_affine", layer.uv_affine), ("uv_offset", layer.uv_offset), ("lighting", layer.lighting)):
+        if maps.shape[0] != frames:
+            raise ValueError(f"layer {layer.name}: {name} has {maps.shape[0]} frames, the clip {frames}")
+        if not np.isfinite(maps).all():
+            raise ValueError(f"layer {layer.name}: {name} is not finite")
+    if min(*layer.uv_offset.shape[1:3], *layer.lighting.shape[1:3]) < 2:
+        raise ValueError(f"layer {layer.name}: a grid needs at least 2 nodes each way")
+
+
+def write_layer(folder: Path, layer: BakedLayer) -> None:
+    """Write a layer's files to a new folder, on all cores."""
+    folder.mkdir(parents=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        writing = [pool.submit(_write_texture, folder / "texture.png", layer.texture)]
+        if layer.alpha is not None and layer.kind == "object":
+            (folder / "alpha").mkdir()
+            for frame, alpha in enumerate(layer.alpha):
+                writing.append(pool.submit(media.write_image, folder / "alpha" / f"{frame:05d}.png", alpha))
+        offsets, scales = zip(*pool.map(_quantise_offset, layer.uv_offset), strict=True)
+        maps = {
+            "uv_affine": np.ascontiguousarray(layer.uv_affine),
+            "uv_offset": np.stack(offsets),
+            "uv_offset_scale": np.stack(scales),
+            "lighting": layer.lighting.astype(np.float16),
+        }
+        save_file(maps, folder / "maps.safetensors")
+        for written in writing:
+            written.result()
+
+
+def _write_texture(path: Path, texture: Float32[np.ndarray, "H W 4"]) -> None:
+    media.write_image(path, media.quantise(texture, 16))
+
+
+def _quantise_offset(
+    offset: Float32[np.ndarray, "gh gw 2"],
+) -> tuple[UInt16[np.ndarray, "gh gw 2"], Float32[np.ndarray, "2 2"]]:
+    """16 bit between the frame's extremes; (lowest, step) of x and of y."""
+    low = offset.min((0, 1))
+    step = (offset.max((0, 1)) - low) / np.float32(65535)
+    levels = np.rint((offset - low) / np.where(step > 0, step, np.float32(1)))
+    return np.clip(levels, 0, 65535).astype(np.uint16), np.stack([low, step])
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise LayerloomError(f"{path}: damaged project: the file is missing")
+    return path

@@ -1,0 +1,181 @@
+"""Composited mattes at source size: front to back, and refined against the source where they were learned smaller.
+
+Refinement is joint upsampling by the guided filter (He, Sun, Tang, "Guided Image Filtering", TPAMI 2013, equations
+19 to 21; coefficients at the small size as in He and Sun, "Fast Guided Filter", 2015): near an outline, alpha is an
+affine function of the source's colour.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from itertools import repeat
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, Float64, UInt16
+
+from layerloom import media
+from layerloom.core.geometry import Size
+from layerloom.data.project import Project
+
+RADIUS = 1
+"""Half width of the filter's window, in pixels of training size. A larger one mixes more colours than three explain."""
+COLOUR_VARIANCE = 3e-5
+"""Variance of a colour channel below which the source is taken for flat (epsilon in the paper): noise of 1.4/255."""
+LEAST_LEFT = 1 / 64
+"""Where the layers in front leave less of a pixel than this, the source says little about the layer behind them."""
+UNDECIDED = 0.02
+"""Alpha farther than this from 0 and 1 is undecided, which is where refinement acts."""
+
+Plane = Float32[np.ndarray, "h w"]
+
+
+def mattes(
+    project: Project, frame: int, source_frame: np.ndarray | None = None
+) -> Float32[np.ndarray, "layers height width"]:
+    """Each layer's share of every pixel of a frame (counted from the project's first), at source size; sums to one.
+
+    source_frame: the source's own picture of that frame. Without it, mattes learned smaller are upsampled as they are.
+    """
+    if source_frame is None or project.training_size == project.source.size:
+        return composite([project.own_alpha(layer, frame) for layer in range(len(project.layers))])
+    objects = [media.to_float(layer.alpha(frame)) for layer in project.layers if layer.kind == "object"]
+    background = np.ones(project.training_size[::-1], np.float32)
+    return _upsample(composite([*objects, background]), media.to_float(source_frame))
+
+
+def own_alphas(
+    project: Project, frame: int, source_frame: np.ndarray | None = None
+) -> UInt16[np.ndarray, "objects h w"]:
+    """The objects' coverages before occlusion in a frame (counted from the project's first); composited, the mattes.
+
+    At training size as stored, or at source size refined against `source_frame`. An object that lies hidden behind
+    others is not refined there: the source does not show it.
+    """
+    objects = [layer for layer, stored in enumerate(project.layers) if stored.kind == "object"]
+    if not objects or source_frame is None or project.training_size == project.source.size:
+        width, height = project.training_size
+        planes = np.empty((len(objects), height, width), np.uint16)
+        for plane, layer in zip(planes, objects, strict=True):
+            stored = project.layers[layer].alpha(frame)
+            np.multiply(stored, 257 if stored.dtype == np.uint8 else 1, out=plane, dtype=np.uint16)
+        return planes
+    shares = mattes(project, frame, source_frame)
+    own = np.empty((len(objects), *shares.shape[1:]), np.uint16)
+    left = np.ones_like(shares[0])
+    for index, layer in enumerate(objects):
+        plain = project.own_alpha(layer, frame)
+        sureness = np.clip(left / LEAST_LEFT, 0, 1)
+        refined = plain + sureness * (np.clip(shares[layer] / np.maximum(left, 1e-6), 0, 1) - plain)
+        own[index] = media.quantise(refined, 16)
+        left = left - shares[layer]
+    return own
+
+
+def stream_mattes(project: Project, frames: range) -> Iterator[Float32[np.ndarray, "layers height width"]]:
+    """Mattes of some of the source's frames (numbered as the source's), one after the other.
+
+    The source is read only where it refines mattes that were learned smaller; if it is gone they stay unrefined.
+    """
+    refine = project.training_size != project.source.size and project.source_exists
+    pictures = project.read_source(frames) if refine else repeat(None, len(frames))
+    for number, picture in zip(frames, pictures, strict=True):
+        yield mattes(project, project.frame_index(number), picture)
+
+
+def reveal(
+    project: Project, frame: int, shares: Float32[np.ndarray, "layers h w"], hidden: Collection[int]
+) -> Float32[np.ndarray, "layers h w"]:
+    """Mattes without the hidden layers: what they had goes to the layers behind them, as these cover one another.
+
+    A hidden background leaves its pixels to nobody, so that the sum falls short of one.
+    """
+    if not hidden:
+        return shares
+    own = [
+        np.zeros(shares.shape[1:], np.float32) if layer in hidden else project.own_alpha(layer, frame)
+        for layer in range(len(shares))
+    ]
+    revealed = shares.copy()
+    for layer in hidden:
+        revealed[layer:] += composite(own[layer:]) * shares[layer]
+    revealed[list(hidden)] = 0
+    return revealed
+
+
+def composite(own: Sequence[Plane]) -> Float32[np.ndarray, "layers h w"]:
+    """Own coverages front to back to shares of the pixel; the last layer takes what the others leave."""
+    shares = np.empty((len(own), *own[0].shape), np.float32)
+    left = np.ones_like(own[0])
+    for layer, coverage in enumerate(own[:-1]):
+        np.multiply(coverage, left, out=shares[layer])
+        left = left - shares[layer]
+    shares[-1] = left
+    return shares
+
+
+def _upsample(
+    small: Float32[np.ndarray, "layers small_h small_w"], guide: Float32[np.ndarray, "h w 3"]
+) -> Float32[np.ndarray, "layers h w"]:
+    """Composited mattes at the guide's size: bilinear, but guided by its colours around every outline."""
+    size = guide.shape[1], guide.shape[0]
+    small_guide = cv2.resize(guide, small.shape[:0:-1], interpolation=cv2.INTER_AREA)
+    inverse, mean_guide = _colour_statistics(small_guide)
+    large = np.empty((len(small), *guide.shape[:2]), np.float32)
+    left = np.ones(guide.shape[:2], np.float32)
+    for layer, alpha in enumerate(small[:-1]):
+        slope, intercept = _local_model(alpha, small_guide, mean_guide, inverse)
+        guided = np.einsum("hwc,hwc->hw", _enlarge(slope, size), guide) + _enlarge(intercept, size)
+        plain = _enlarge(alpha, size)
+        refined = plain + _enlarge(_undecided(alpha), size) * (np.clip(guided, 0, 1) - plain)
+        large[layer] = np.minimum(refined, left)
+        left = left - large[layer]
+    large[-1] = left
+    return large
+
+
+def _colour_statistics(
+    guide: Float32[np.ndarray, "h w 3"],
+) -> tuple[Float32[np.ndarray, "h w 3 3"], Float32[np.ndarray, "h w 3"]]:
+    """Inverse of each window's colour covariance, and its mean colour."""
+    mean = _box(guide)
+    products = np.einsum("hwa,hwb->hwab", guide, guide)
+    squares = _box(products.reshape(*guide.shape[:2], 9)).reshape(products.shape)
+    covariance = squares - np.einsum("hwa,hwb->hwab", mean, mean)
+    return _inverse(covariance.astype(np.float64) + COLOUR_VARIANCE * np.eye(3)).astype(np.float32), mean
+
+
+def _inverse(matrix: Float64[np.ndarray, "h w 3 3"]) -> Float64[np.ndarray, "h w 3 3"]:
+    """Of symmetric matrices, by cofactors: their rows are the cross products of the matrix' rows."""
+    first, second, third = np.moveaxis(matrix, 2, 0)
+    cofactors = np.stack([np.cross(second, third), np.cross(third, first), np.cross(first, second)], 2)
+    return cofactors / np.einsum("hwa,hwa->hw", first, cofactors[:, :, 0])[..., None, None]
+
+
+def _local_model(
+    alpha: Plane,
+    guide: Float32[np.ndarray, "h w 3"],
+    mean_guide: Float32[np.ndarray, "h w 3"],
+    inverse: Float32[np.ndarray, "h w 3 3"],
+) -> tuple[Float32[np.ndarray, "h w 3"], Plane]:
+    """alpha ≈ slope · colour + intercept in each window, averaged over the windows that hold the pixel."""
+    mean_alpha = _box(alpha)
+    covariance = _box(guide * alpha[..., None]) - mean_guide * mean_alpha[..., None]
+    slope = np.einsum("hwab,hwb->hwa", inverse, covariance)
+    intercept = mean_alpha - np.einsum("hwc,hwc->hw", slope, mean_guide)
+    return _box(slope), _box(intercept)
+
+
+def _undecided(alpha: Plane) -> Plane:
+    """1 where alpha is neither 0 nor 1 or jumps from one to the other, 0 elsewhere."""
+    band = (alpha > UNDECIDED) & (alpha < 1 - UNDECIDED)
+    jump = cv2.dilate(alpha, np.ones((3, 3))) - cv2.erode(alpha, np.ones((3, 3))) > 0.5
+    return (band | jump).astype(np.float32)
+
+
+def _box(image: Float32[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
+    """Mean over the window (replicated at the border)."""
+    side = 2 * RADIUS + 1
+    return cv2.blur(image, (side, side), borderType=cv2.BORDER_REPLICATE)
+
+
+def _enlarge(image: Float32[np.ndarray, "..."], size: Size) -> Float32[np.ndarray, "..."]:
+    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)

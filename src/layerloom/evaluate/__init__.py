@@ -1,0 +1,1 @@
+"""How good a project is: figures, tracks, a report."""

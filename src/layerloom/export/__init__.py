@@ -1,0 +1,1 @@
+"""A project as files that other programs read."""

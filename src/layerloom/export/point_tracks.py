@@ -1,0 +1,188 @@
+"""Point tracks and corner pins for other programs: where a regular grid of a layer's texels is in every frame.
+
+The grid spans the texels that were seen. Points are named row.column, 1.1 at the texture's top left.
+
+    points.csv          point, frame, x, y, visible; source pixels from the top left, a pixel's centre at + 0.5
+    points.nk           Nuke: a Tracker4
+    corner_pin.nk       Nuke: a CornerPin2D from the canvas to the frame, by the grid's corners
+    corner_pin.txt      After Effects: keyframes of the effect Corner Pin, to be pasted on a layer
+    points/1.1.txt      After Effects: keyframes of a layer's position
+
+Frames count from 0 at the first exported one.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from layerloom.core.geometry import Size
+from layerloom.data.project import Layer, Project
+
+GRID_POINTS = 5
+"""Along each side of the grid."""
+SEEN = 0.5
+CORNERS = ((0, 0), (0, -1), (-1, 0), (-1, -1))
+"""(row, column) in the grid: upper left, upper right, lower left, lower right."""
+
+# Type, saved, width and name of the columns of Nuke's table of tracks.
+_TRACKER_COLUMNS = """
+5 1 20 enable e
+3 1 75 name name
+2 1 58 track_x track_x
+2 1 58 track_y track_y
+2 1 63 offset_x offset_x
+2 1 63 offset_y offset_y
+4 1 27 T T
+4 1 27 R R
+4 1 27 S S
+2 0 45 error error
+1 1 0 error_min error_min
+1 1 0 error_max error_max
+1 1 0 pattern_x pattern_x
+1 1 0 pattern_y pattern_y
+1 1 0 pattern_r pattern_r
+1 1 0 pattern_t pattern_t
+1 1 0 search_x search_x
+1 1 0 search_y search_y
+1 1 0 search_r search_r
+1 1 0 search_t search_t
+2 1 0 key_track key_track
+2 1 0 key_search_x key_search_x
+2 1 0 key_search_y key_search_y
+2 1 0 key_search_r key_search_r
+2 1 0 key_search_t key_search_t
+2 1 0 key_track_x key_track_x
+2 1 0 key_track_y key_track_y
+2 1 0 key_track_r key_track_r
+2 1 0 key_track_t key_track_t
+2 1 0 key_centre_offset_x key_centre_offset_x
+2 1 0 key_centre_offset_y key_centre_offset_y
+""".strip().splitlines()
+
+
+class GridTracks:
+    """The tracks of one layer's grid, gathered frame by frame."""
+
+    def __init__(self, project: Project, layer: int) -> None:
+        self._project = project
+        self._layer = layer
+        self._texels = _grid(project.layers[layer])
+        self._xy: list[Float32[np.ndarray, "rows columns 2"]] = []
+        self._visible: list[Bool[np.ndarray, "rows columns"]] = []
+
+    def add(self, frame: int, share: Float32[np.ndarray, "h w"]) -> None:
+        """Find the points in the project's frame, of which the layer has `share`."""
+        xy = frame_positions(self._project, self._layer, frame, self._texels)
+        size = self._project.source.size
+        inside = ((xy >= 0) & (xy < size)).all(-1)
+        column, row = (np.clip(xy[..., axis], 0, size[axis] - 1).astype(int) for axis in (0, 1))
+        self._xy.append(xy)
+        self._visible.append(inside & (share[row, column] > 0.5))
+
+    def write(self, folder: Path) -> None:
+        """Write the files that the top of this page lists to an empty folder."""
+        layer, source = self._project.layers[self._layer], self._project.source
+        xy = np.stack(self._xy)
+        texts = {
+            "points.csv": _csv(xy, np.stack(self._visible)),
+            "points.nk": _nuke_tracker(layer.name, xy, source.size),
+            "corner_pin.nk": _nuke_corner_pin(layer, self._texels, xy, source.size),
+            "corner_pin.txt": _after_effects_corner_pin(xy, source.size, source.fps),
+        }
+        for row, column in np.ndindex(xy.shape[1:3]):
+            position = _keyframes("Transform\tPosition", xy[:, row, column], "\tZ pixels", "\t0")
+            texts[f"points/{_name(row, column)}.txt"] = _after_effects([position], source.size, source.fps)
+        (folder / "points").mkdir()
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+
+
+def _grid(layer: Layer) -> Float32[np.ndarray, "rows columns 2"]:
+    """Texel positions spread over the rectangle that holds what was seen; over all of the canvas if nothing was."""
+    seen = layer.texture[..., 3] > SEEN
+    width, height = layer.canvas
+    columns, rows = (
+        np.flatnonzero(seen.any(axis)) if seen.any() else np.arange(n) for axis, n in enumerate((width, height))
+    )
+    x = np.linspace(columns[0], columns[-1] + 1, GRID_POINTS, dtype=np.float32)
+    y = np.linspace(rows[0], rows[-1] + 1, GRID_POINTS, dtype=np.float32)
+    return np.stack(np.meshgrid(x, y), -1)
+
+
+def _name(row: int, column: int) -> str:
+    return f"{row + 1}.{column + 1}"
+
+
+def _csv(xy: Float32[np.ndarray, "t rows columns 2"], visible: Bool[np.ndarray, "t rows columns"]) -> str:
+    lines = ["point,frame,x,y,visible"]
+    for row, column in np.ndindex(xy.shape[1:3]):
+        for frame, (x, y) in enumerate(xy[:, row, column]):
+            lines.append(f"{_name(row, column)},{frame},{x:.4f},{y:.4f},{int(visible[frame, row, column])}")
+    return "\n".join(lines) + "\n"
+
+
+def _curve(values: Sequence[float] | np.ndarray) -> str:
+    """A value for each frame, from 0 on, as Nuke writes it."""
+    return "{curve " + " ".join(f"x{frame} {value:.4f}" for frame, value in enumerate(values)) + "}"
+
+
+def _curves(points: Float32[np.ndarray, "t 2"], height: int) -> tuple[str, str]:
+    """x and y of a moving point; Nuke's y goes up from the bottom."""
+    return _curve(points[:, 0]), _curve(height - points[:, 1])
+
+
+def _nuke_tracker(layer: str, xy: Float32[np.ndarray, "t rows columns 2"], size: Size) -> str:
+    tracks: list[str] = []
+    for row, column in np.ndindex(xy.shape[1:3]):
+        x, y = _curves(xy[:, row, column], size[1])
+        start = "{curve K x0 1}", f'"{_name(row, column)}"', x, y, "{curve K x0 0}", "{curve K x0 0}"
+        tracks.append("{ " + " ".join((*start, "1 0 0 {curve x0 0} 0 0 -15 -15 15 15 -10 -10 10 10", "{} " * 11)) + "}")
+    columns = "\n".join(f"{{ {column} 1 }}" for column in _TRACKER_COLUMNS)
+    rows = "\n".join(tracks)
+    head = f"Tracker4 {{\n inputs 0\n tracks {{ {{ 1 {len(_TRACKER_COLUMNS)} {len(tracks)} }}\n"
+    return f"{head}{{ {columns}\n}}\n{{\n{rows}\n}}\n}}\n name {nuke_name('Tracker', layer)}\n}}\n"
+
+
+def _nuke_corner_pin(
+    layer: Layer, texels: Float32[np.ndarray, "rows columns 2"], xy: Float32[np.ndarray, "t rows columns 2"], size: Size
+) -> str:
+    upper_left, upper_right, lower_left, lower_right = CORNERS
+    lines = ["CornerPin2D {", " inputs 0"]
+    for number, corner in enumerate((lower_left, lower_right, upper_right, upper_left), 1):
+        x, y = _curves(xy[:, *corner], size[1])
+        lines.append(f" to{number} {{{x} {y}}}")
+    for number, corner in enumerate((lower_left, lower_right, upper_right, upper_left), 1):
+        u, v = texels[corner]
+        lines.append(f" from{number} {{{u:.4f} {layer.canvas[1] - v:.4f}}}")
+    return "\n".join([*lines, f" name {nuke_name('CornerPin', layer.name)}", "}"]) + "\n"
+
+
+def nuke_name(kind: str, layer: str) -> str:
+    """A node's name: Nuke allows letters, digits and underscores."""
+    return f"{kind}_{''.join(sign if sign.isalnum() and sign.isascii() else '_' for sign in layer)}"
+
+
+def _keyframes(title: str, points: Float32[np.ndarray, "t 2"], more_titles: str = "", more: str = "") -> str:
+    rows = "".join(f"\t{frame}\t{x:.4f}\t{y:.4f}{more}\n" for frame, (x, y) in enumerate(points))
+    return f"{title}\n\tFrame\tX pixels\tY pixels{more_titles}\n{rows}"
+
+
+def _after_effects_corner_pin(xy: Float32[np.ndarray, "t rows columns 2"], size: Size, fps: Fraction) -> str:
+    title = "Effects\tADBE Corner Pin #1\tADBE Corner Pin-000"
+    sections = [_keyframes(f"{title}{number}", xy[:, *corner]) for number, corner in enumerate(CORNERS, 1)]
+    return _after_effects(sections, size, fps)
+
+
+def _after_effects(sections: Sequence[str], size: Size, fps: Fraction) -> str:
+    facts = {
+        "Units Per Second": f"{float(fps):g}" if fps.denominator == 1 else f"{float(fps):.3f}",
+        "Source Width": size[0],
+        "Source Height": size[1],
+        "Source Pixel Aspect Ratio": 1,
+        "Comp Pixel Aspect Ratio": 1,
+    }
+    head = "\n".join(f"\t{name}\t{value}" for name, value in facts.items())
+    return "\n".join(["Adobe After Effects 8.0 Keyframe Data", "", head, "", *sections, "", "End of Keyframe Data", ""])

@@ -1,0 +1,1 @@
+"""A layer's mapping: prior, affine correction and lattice."""

@@ -1,0 +1,1 @@
+"""Bilinear splatting, the adjoint of the bilinear look-up."""

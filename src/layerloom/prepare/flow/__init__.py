@@ -1,0 +1,1 @@
+"""Optical flow between frames near and far, both ways, with a confidence."""

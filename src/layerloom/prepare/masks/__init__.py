@@ -1,0 +1,1 @@
+"""Given masks: read, made whole, corrected, soft where outlines are."""

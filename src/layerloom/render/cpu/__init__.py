@@ -1,0 +1,1 @@
+"""Any shot on the CPU, compiled by Numba."""

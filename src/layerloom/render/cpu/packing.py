@@ -1,0 +1,166 @@
+"""A shot as tables of records, for compiled loops: numbers, and addresses of grids that lie where they are.
+
+`Maps` and `Images` hold what their records' addresses point to.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+
+from layerloom.compose.shot import Homography, Instance, Shot, neighbours
+from layerloom.render.scene import Inputs, Pyramid, Scene, Stage
+
+MATRIX = [(f"m{row}{column}", "f8") for row in range(3) for column in range(3)]
+INSTANCE = np.dtype(
+    [*MATRIX, ("moves", "?"), ("first", "i8"), ("second", "i8"), ("share", "f4"), ("texture", "i8")]
+    + [(flag, "?") for flag in ("covers", "hidden", "replaced", "backdrop", "carries", "as_solved")]
+)
+"""A homography, which `moves` unless it is the identity. `first`, `second`: maps on both sides of its time, and the
+`share` of the second. `covers`: no alpha, it is 1. `carries`: there are details.
+`as_solved`: how its texture is looked up.
+"""
+GRIDS = ("node", "light", "alpha", "detail")
+MAPS = np.dtype(
+    [(f"a{row}{column}", "f8") for row in range(2) for column in range(3)]
+    + [(f"inverse{row}{column}", "f4") for row in range(2) for column in range(2)]
+    + [(f"{name}_{axis}", "f4") for name in ("low", "step") for axis in "xy"]
+    + [(f"{grid}_{name}", "i8") for grid in GRIDS for name in ("at", "columns", "rows")]
+    + [(f"{grid}_per_{axis}", "f4") for grid in GRIDS for axis in "xy"]
+)
+"""A layer in a frame: affine map and its inverse's linear part; offset = low + step · level; and its grids, each with
+address, columns, rows, and entries a pixel (or texel). Nodes hold u and v (uint16), lights and details four values
+(float32), alphas one (uint16).
+"""
+MOST_LEVELS = 16
+IMAGE = np.dtype(
+    [(name, "f4") for name in ("left", "top", "low_x", "low_y", "high_x", "high_y", "step")]
+    + [(name, "i8") for name in ("levels", "blocks_at", "block_columns", "block_rows")]
+    + [(name, "i8", MOST_LEVELS) for name in ("at", "columns", "rows")]
+    + [(name, "f4", MOST_LEVELS) for name in ("per_x", "per_y")]
+)
+"""A pyramid: values = step · level, 16 bit. `low`, `high`: texels of the canvas between which it is something; of the
+square blocks of its texels a byte each says which of them are. Each copy has address, columns and rows with its ring,
+and its texels for a texel of the canvas.
+"""
+BLOCK_TEXELS = 32
+FULL_LEVEL = 32767
+
+
+class Images:
+    """Pyramids as records."""
+
+    def __init__(self, pyramids: Sequence[Pyramid]) -> None:
+        self.records = np.zeros(len(pyramids), IMAGE)
+        self._held = [_note_image(record, pyramid) for record, pyramid in zip(self.records, pyramids, strict=True)]
+
+
+def _note_image(image: Any, pyramid: Pyramid) -> list[np.ndarray]:
+    """Fill an image's record; gives what it points to."""
+    low_x, low_y, high_x, high_y = pyramid.reach
+    note(image, low_x=low_x, low_y=low_y, high_x=high_x, high_y=high_y, left=pyramid.left, top=pyramid.top)
+    blocks = _something(pyramid)
+    note(image, blocks_at=blocks.ctypes.data, block_columns=blocks.shape[1], block_rows=blocks.shape[0])
+    greatest = max(float(np.abs(pyramid.levels[0]).max()), 1e-6)
+    note(image, step=greatest / FULL_LEVEL, levels=len(pyramid.levels))
+    held = [blocks]
+    for number, values in enumerate(pyramid.levels):
+        texels = np.rint(values * np.float32(FULL_LEVEL / greatest)).astype(np.int16)
+        rows, columns = texels.shape[:2]
+        image["at"][number], image["columns"][number], image["rows"][number] = texels.ctypes.data, columns, rows
+        image["per_x"][number] = (columns - 2) / pyramid.size[0]
+        image["per_y"][number] = (rows - 2) / pyramid.size[1]
+        held.append(texels)
+    return held
+
+
+def _something(pyramid: Pyramid) -> np.ndarray:
+    """By square blocks of an image's texels, whether any value in them is not zero: bytes."""
+    image = pyramid.levels[0][1:-1, 1:-1]
+    rows, columns = (np.arange(0, side, BLOCK_TEXELS) for side in image.shape[:2])
+    return np.logical_or.reduceat(np.logical_or.reduceat(image.any(-1), rows, 0), columns, 1).astype(np.uint8)
+
+
+def pack_changes(stages: Sequence[Stage]) -> tuple[Images, Int64[np.ndarray, "stages instances 2"]]:
+    """The changes' images, and their numbers by stage and instance (main, opacities), -1 where there is none."""
+    numbers: dict[Pyramid, int] = {}
+
+    def number(image: Pyramid | None) -> int:
+        return -1 if image is None else numbers.setdefault(image, len(numbers))
+
+    table = [
+        [(-1, -1) if change is None else (number(change.main), number(change.opacities)) for change in stage.changes]
+        for stage in stages
+    ]
+    return Images(list(numbers)), np.array(table, np.int64)
+
+
+class Maps:
+    """The instances of a shot as records, and the maps of the frames that they lie between."""
+
+    def __init__(self, scene: Scene, shot: Shot, inputs: Inputs) -> None:
+        numbers: dict[tuple[int, int], int] = {}
+        self.instances = np.zeros(len(shot.instances), INSTANCE)
+        for record, instance in zip(self.instances, shot.instances, strict=True):
+            _note_instance(record, instance, scene, numbers)
+        self.instances["carries"] = bool(inputs.details)
+        self.instances["as_solved"] = inputs.as_solved
+        self.records = np.zeros(len(numbers), MAPS)
+        self._held = [_note_maps(self.records[numbers[key]], scene, *key, inputs) for key in numbers]
+
+
+def _note_instance(record: Any, instance: Instance, scene: Scene, numbers: dict[tuple[int, int], int]) -> None:
+    """numbers: of maps by layer and frame, to which the instance's are added."""
+    first, second, share = neighbours(instance.time)
+    place(record, instance.to_source)
+    first, second = (numbers.setdefault((instance.layer, frame), len(numbers)) for frame in (first, second))
+    is_last = instance.layer == len(scene.project.layers) - 1
+    note(record, first=first, second=second, share=share, texture=instance.layer, covers=is_last)
+    note(record, hidden=instance.layer in scene.hidden, replaced=instance.layer in scene.replaced)
+    note(record, backdrop=is_last and scene.has_backdrop)
+
+
+def _note_maps(maps: Any, scene: Scene, layer: int, frame: int, inputs: Inputs) -> list[np.ndarray]:
+    """Fill the record of a layer in a frame; gives what it points to."""
+    stored, size = scene.project.layers[layer], scene.project.source.size
+    levels, (low, step) = stored.stored_uv_offset(frame)
+    affine = stored.uv_affine[frame]
+    note(maps, **dict(_entries("a", affine)), **dict(_entries("inverse", np.linalg.inv(affine[:, :2]))))
+    note(maps, low_x=low[0], low_y=low[1], step_x=step[0], step_y=step[1])
+    light = stored.lighting_grid(frame)
+    light = np.concatenate([light, np.zeros_like(light[..., :1])], -1)
+    held = [
+        _note_grid(maps, "node", levels, (levels.shape[1] - 1, levels.shape[0] - 1), size),
+        _note_grid(maps, "light", light, (light.shape[1] - 1, light.shape[0] - 1), stored.canvas),
+    ]
+    if stored.kind == "object":
+        alpha = inputs.own_alphas(frame)[layer]
+        held.append(_note_grid(maps, "alpha", alpha, alpha.shape[::-1], size))
+    if inputs.details:
+        held.append(_note_grid(maps, "detail", inputs.details[layer, frame], (1, 1), (1, 1)))
+    return held
+
+
+def _note_grid(maps: Any, name: str, grid: np.ndarray, cells: tuple[int, int], extent: tuple[int, int]) -> np.ndarray:
+    """A grid with as many `cells` over an `extent`."""
+    grid = np.ascontiguousarray(grid)
+    fields = {"at": grid.ctypes.data, "rows": grid.shape[0], "columns": grid.shape[1]}
+    fields |= {"per_x": cells[0] / extent[0], "per_y": cells[1] / extent[1]}
+    note(maps, **{f"{name}_{field}": value for field, value in fields.items()})
+    return grid
+
+
+def note(record: Any, **values: Any) -> None:
+    """Write fields of a record."""
+    for name, value in values.items():
+        record[name] = value
+
+
+def place(record: Any, matrix: Homography) -> None:
+    """Write a homography into a record."""
+    note(record, **dict(_entries("m", matrix)), moves=not np.array_equal(matrix, np.eye(3)))
+
+
+def _entries(name: str, matrix: np.ndarray) -> Iterator[tuple[str, float]]:
+    return ((f"{name}{row}{column}", value) for (row, column), value in np.ndenumerate(matrix))

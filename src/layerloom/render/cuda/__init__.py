@@ -1,0 +1,1 @@
+"""Any shot on a GPU, in one Triton kernel."""

@@ -1,0 +1,181 @@
+"""Any shot on a GPU: maps and textures stay in its memory, and one kernel draws a frame.
+
+What a frame needs is uploaded when it is first drawn, and given up for others only when the GPU's memory is half full
+of it. A frame with a painting of its own, which is rare, is drawn by the definition, on the GPU as well.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from layerloom.compose.shot import Instance, Shot, neighbours
+from layerloom.data.project import Project
+from layerloom.render import reference as definition
+from layerloom.render.cuda import kernel
+from layerloom.render.scene import Change, Inputs, Pyramid, Scene
+
+SHARE_OF_MEMORY = 0.5
+KEPT_CHANGES = 8
+
+
+class CudaRenderer:
+    """Renders shots of one scene. May be called from several threads at once; the GPU draws one after the other."""
+
+    def __init__(self, scene: Scene, device: torch.device, bit_depth: int) -> None:
+        self._scene, self._device = scene, device
+        # Half has eleven bits: enough for 8-bit pixels.
+        self._value = torch.float16 if bit_depth == 8 else torch.float32
+        self._textures = [_Image(texture, self._value, device) for texture in scene.textures]
+        self._maps = _Maps(scene.project, device)
+        self._changes: OrderedDict[Pyramid, _Image] = OrderedDict()
+        self._backdrop: tuple[np.ndarray | None, Tensor] = (None, torch.zeros(1, device=device))
+        self._turn = threading.Lock()
+
+    def render(self, shot: Shot, inputs: Inputs) -> np.ndarray:
+        """The frame, h w 3, uint8 or uint16."""
+        with self._turn:
+            source = None if inputs.source is None else torch.from_numpy(inputs.source).to(self._device)
+            picture = self.draw(shot, inputs, source)
+            # Into pinned memory, so that the GPU goes on with the next frame meanwhile.
+            received = picture.to("cpu", non_blocking=True)
+            arrived = None
+            if self._device.type == "cuda":
+                arrived = torch.cuda.Event()
+                arrived.record()
+        if arrived is not None:
+            arrived.synchronize()
+        return received.numpy()
+
+    def draw(self, shot: Shot, inputs: Inputs, source: Tensor | None) -> Tensor:
+        """The frame on the GPU, h w 3; `source` is the inputs' there. It is drawn when the stream comes to it."""
+        *painted, stage = self._scene.stages(shot)
+        if painted:
+            return torch.from_numpy(definition.render_shot(self._scene, shot, inputs, self._device))
+        rows = [
+            self._instance_row(instance, change, inputs)
+            for instance, change in zip(shot.instances, stage.changes, strict=True)
+        ]
+        has_opacities = any(change is not None and change.opacities is not None for change in stage.changes)
+        table = torch.from_numpy(np.array(rows, np.float64)).to(self._device, non_blocking=True)
+        output = torch.empty(
+            shot.size[1], shot.size[0], 3, dtype=getattr(torch, f"uint{inputs.bit_depth}"), device=self._device
+        )
+        kernel.draw_frame(
+            table,
+            self._fit_backdrop(shot),
+            source,
+            output,
+            has_details=bool(inputs.details),
+            has_opacities=has_opacities,
+            is_half=self._value == torch.float16,
+            as_solved=inputs.as_solved,
+        )
+        return output
+
+    def _instance_row(self, instance: Instance, change: Change | None, inputs: Inputs) -> list[float]:
+        """As `kernel` names its entries."""
+        layer, scene = instance.layer, self._scene
+        first, second, share = neighbours(instance.time)
+        is_last = layer == len(scene.project.layers) - 1
+        flags = (is_last, layer in scene.hidden, layer in scene.replaced, is_last and scene.has_backdrop)
+        images = (None, None) if change is None else (change.main, change.opacities)
+        return [
+            *instance.to_source.ravel().tolist(),
+            *(self._maps.address(layer, frame, inputs) for frame in (first, second)),
+            share,
+            *(float(flag) for flag in flags),
+            float(self._textures[layer].address),
+            *(0.0 if image is None else float(self._uploaded(image).address) for image in images),
+            0.0,
+        ]
+
+    def _uploaded(self, image: Pyramid) -> "_Image":
+        """A change's image on the GPU; the ones looked up last stay there."""
+        if image not in self._changes:
+            self._changes[image] = _Image(image, self._value, self._device)
+        self._changes.move_to_end(image)
+        while len(self._changes) > KEPT_CHANGES * len(self._textures):
+            self._changes.popitem(last=False)
+        return self._changes[image]
+
+    def _fit_backdrop(self, shot: Shot) -> Tensor:
+        if self._scene.has_backdrop:
+            backdrop = self._scene.backdrop(shot.size)
+            if backdrop is not self._backdrop[0]:
+                self._backdrop = backdrop, torch.from_numpy(backdrop).to(self._device)
+        return self._backdrop[1]
+
+
+class _Image:
+    """A pyramid on the GPU, and the address of its table."""
+
+    def __init__(self, pyramid: Pyramid, dtype: torch.dtype, device: torch.device) -> None:
+        self._levels = [torch.from_numpy(level).to(device, dtype) for level in pyramid.levels]
+        rows: list[list[float]] = [[pyramid.left, pyramid.top, len(self._levels), 0, 0]]
+        for texels in self._levels:
+            height, width = texels.shape[:2]
+            per_x, per_y = (width - 2) / pyramid.size[0], (height - 2) / pyramid.size[1]
+            rows.append([texels.data_ptr(), width, height, per_x, per_y])
+        self._table = torch.tensor(rows, dtype=torch.float64).to(device)
+        self.address = self._table.data_ptr()
+
+
+class _Maps:
+    """Maps of layers in frames on the GPU, the ones used last, as many as its memory has room for."""
+
+    def __init__(self, project: Project, device: torch.device) -> None:
+        self._project, self._device = project, device
+        self._kept: OrderedDict[tuple[int, int], list[Tensor]] = OrderedDict()
+        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 2**30
+        self._room, self._used = int(SHARE_OF_MEMORY * free), 0
+        self._carried: list[tuple[np.ndarray, Tensor, Tensor]] = []
+
+    def address(self, layer: int, frame: int, inputs: Inputs) -> float:
+        """Of the row of a layer's maps in a frame."""
+        if (layer, frame) not in self._kept:
+            self._upload(layer, frame, inputs)
+        self._kept.move_to_end((layer, frame))
+        row = self._kept[layer, frame][-1]
+        return float(row.data_ptr() if not inputs.details else self._with_detail(row, inputs.details[layer, frame]))
+
+    def _upload(self, layer: int, frame: int, inputs: Inputs) -> None:
+        stored, (width, height) = self._project.layers[layer], self._project.source.size
+        affine = stored.uv_affine[frame]
+        levels, (low, step) = stored.stored_uv_offset(frame)
+        light = stored.lighting_grid(frame)
+        light = np.concatenate([light, np.zeros_like(light[..., :1])], -1).astype(np.float16)
+        nodes = np.ascontiguousarray(levels).view(np.int32)
+        alpha = inputs.own_alphas(frame)[layer] if stored.kind == "object" else np.zeros((1, 1), np.uint16)
+        tensors = [torch.from_numpy(np.ascontiguousarray(grid)).to(self._device) for grid in (nodes, light, alpha)]
+        (columns, rows), (light_columns, light_rows) = nodes.shape[1::-1], light.shape[1::-1]
+        row = [*affine.ravel(), *np.linalg.inv(affine[:, :2]).ravel(), *low, *step]
+        row += [tensors[0].data_ptr(), columns, rows, (columns - 1) / width, (rows - 1) / height]
+        per_texel = (light_columns - 1) / stored.canvas[0], (light_rows - 1) / stored.canvas[1]
+        row += [tensors[1].data_ptr(), light_columns, light_rows, *per_texel]
+        row += [tensors[2].data_ptr(), *alpha.shape[::-1], alpha.shape[1] / width, alpha.shape[0] / height]
+        row += [0] * (kernel.MAPS_ENTRIES.value - len(row))
+        tensors.append(torch.tensor(row, dtype=torch.float64).to(self._device))
+        self._kept[layer, frame] = tensors
+        self._used += _bytes(tensors)
+        while self._used > self._room and len(self._kept) > 2 * len(self._project.layers):
+            self._used -= _bytes(self._kept.popitem(last=False)[1])
+
+    def _with_detail(self, row: Tensor, detail: np.ndarray) -> int:
+        """Address of the row with what is carried along."""
+        for kept, _, whole in self._carried:
+            if kept is detail:
+                return whole.data_ptr()
+        values = torch.from_numpy(detail).to(self._device)
+        whole = row.clone()
+        entries = torch.tensor([values.data_ptr(), detail.shape[1], detail.shape[0], 1, 1], dtype=torch.float64)
+        whole[kernel.DETAILS.value : kernel.DETAILS.value + 5] = entries.to(self._device)
+        self._carried = [*self._carried[1 - 4 * len(self._project.layers) :], (detail, values, whole)]
+        return whole.data_ptr()
+
+
+def _bytes(tensors: Sequence[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

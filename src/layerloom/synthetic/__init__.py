@@ -1,0 +1,1 @@
+"""Clips with exact truth: the demo's and the tests' input."""
