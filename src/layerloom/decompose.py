@@ -22,7 +22,7 @@ from layerloom import media
 from layerloom.bake.bake import bake
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size, fit_long_edge
-from layerloom.core.imaging import shrink
+from layerloom.core.imaging import resize_all
 from layerloom.core.progress import OnReport, Report
 from layerloom.data.clip import Clip, FlowField, FlowFields, Masks, SourceReference
 from layerloom.data.project import Project
@@ -142,7 +142,7 @@ def _found_masks(images: np.ndarray, fields: tuple[FlowField, ...], flow: str | 
     is told better by DIS.
     """
     if flow == "raft":
-        small = shrink(images, fit_long_edge((images.shape[2], images.shape[1]), FINDING_LONG_EDGE))
+        small = resize_all(images, fit_long_edge((images.shape[2], images.shape[1]), FINDING_LONG_EDGE))
         fields = compute_flow(small, FLOW_STEPS)
     masks, explained = discover_masks(images, fields)
     if not masks.names:

@@ -10,10 +10,10 @@ from itertools import repeat
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Float64, UInt16
+from jaxtyping import Float32, UInt16
 
 from layerloom import media
-from layerloom.core.geometry import Size
+from layerloom.core.imaging import GuidedFilter, image_size, resize
 from layerloom.data.project import Project
 
 RADIUS = 1
@@ -117,51 +117,18 @@ def _upsample(
 ) -> Float32[np.ndarray, "layers h w"]:
     """Composited mattes at the guide's size: bilinear, but guided by its colours around every outline."""
     size = guide.shape[1], guide.shape[0]
-    small_guide = cv2.resize(guide, small.shape[:0:-1], interpolation=cv2.INTER_AREA)
-    inverse, mean_guide = _colour_statistics(small_guide)
+    guided_filter = GuidedFilter(resize(guide, image_size(small)), RADIUS, COLOUR_VARIANCE)
     large = np.empty((len(small), *guide.shape[:2]), np.float32)
     left = np.ones(guide.shape[:2], np.float32)
     for layer, alpha in enumerate(small[:-1]):
-        slope, intercept = _local_model(alpha, small_guide, mean_guide, inverse)
-        guided = np.einsum("hwc,hwc->hw", _enlarge(slope, size), guide) + _enlarge(intercept, size)
-        plain = _enlarge(alpha, size)
-        refined = plain + _enlarge(_undecided(alpha), size) * (np.clip(guided, 0, 1) - plain)
+        slope, intercept = guided_filter.fit(alpha)
+        guided = np.einsum("hwc,hwc->hw", resize(slope, size), guide) + resize(intercept, size)
+        plain = resize(alpha, size)
+        refined = plain + resize(_undecided(alpha), size) * (np.clip(guided, 0, 1) - plain)
         large[layer] = np.minimum(refined, left)
         left = left - large[layer]
     large[-1] = left
     return large
-
-
-def _colour_statistics(
-    guide: Float32[np.ndarray, "h w 3"],
-) -> tuple[Float32[np.ndarray, "h w 3 3"], Float32[np.ndarray, "h w 3"]]:
-    """Inverse of each window's colour covariance, and its mean colour."""
-    mean = _box(guide)
-    products = np.einsum("hwa,hwb->hwab", guide, guide)
-    squares = _box(products.reshape(*guide.shape[:2], 9)).reshape(products.shape)
-    covariance = squares - np.einsum("hwa,hwb->hwab", mean, mean)
-    return _inverse(covariance.astype(np.float64) + COLOUR_VARIANCE * np.eye(3)).astype(np.float32), mean
-
-
-def _inverse(matrix: Float64[np.ndarray, "h w 3 3"]) -> Float64[np.ndarray, "h w 3 3"]:
-    """Of symmetric matrices, by cofactors: their rows are the cross products of the matrix' rows."""
-    first, second, third = np.moveaxis(matrix, 2, 0)
-    cofactors = np.stack([np.cross(second, third), np.cross(third, first), np.cross(first, second)], 2)
-    return cofactors / np.einsum("hwa,hwa->hw", first, cofactors[:, :, 0])[..., None, None]
-
-
-def _local_model(
-    alpha: Plane,
-    guide: Float32[np.ndarray, "h w 3"],
-    mean_guide: Float32[np.ndarray, "h w 3"],
-    inverse: Float32[np.ndarray, "h w 3 3"],
-) -> tuple[Float32[np.ndarray, "h w 3"], Plane]:
-    """alpha ≈ slope · colour + intercept in each window, averaged over the windows that hold the pixel."""
-    mean_alpha = _box(alpha)
-    covariance = _box(guide * alpha[..., None]) - mean_guide * mean_alpha[..., None]
-    slope = np.einsum("hwab,hwb->hwa", inverse, covariance)
-    intercept = mean_alpha - np.einsum("hwc,hwc->hw", slope, mean_guide)
-    return _box(slope), _box(intercept)
 
 
 def _undecided(alpha: Plane) -> Plane:
@@ -169,13 +136,3 @@ def _undecided(alpha: Plane) -> Plane:
     band = (alpha > UNDECIDED) & (alpha < 1 - UNDECIDED)
     jump = cv2.dilate(alpha, np.ones((3, 3))) - cv2.erode(alpha, np.ones((3, 3))) > 0.5
     return (band | jump).astype(np.float32)
-
-
-def _box(image: Float32[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
-    """Mean over the window (replicated at the border)."""
-    side = 2 * RADIUS + 1
-    return cv2.blur(image, (side, side), borderType=cv2.BORDER_REPLICATE)
-
-
-def _enlarge(image: Float32[np.ndarray, "..."], size: Size) -> Float32[np.ndarray, "..."]:
-    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, UInt8
 
 from layerloom.core.geometry import Size, rescale_positions, transform_points
-from layerloom.core.imaging import shrink
+from layerloom.core.imaging import resize_all
 from layerloom.core.parallel import in_threads
 from layerloom.data.clip import FlowField, Masks, layer_coverage
 
@@ -124,7 +124,7 @@ def _sample_links(flow: Sequence[FlowField], coverage: UInt8[np.ndarray, "t h w"
 
 def covered(coverage: UInt8[np.ndarray, "t h w"], size: Size) -> Bool[np.ndarray, "t _ _"]:
     """What a layer surely covers, at another size."""
-    return shrink(coverage, size) > 127
+    return resize_all(coverage, size) > 127
 
 
 def _candidates(covered: Bool[np.ndarray, "h w"], generator: np.random.Generator) -> Int[np.ndarray, "samples 2"]:

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, UInt8
 
 from layerloom.core.geometry import Size, fit_long_edge, rescale_positions
-from layerloom.core.imaging import shrink
+from layerloom.core.imaging import resize_all
 from layerloom.core.parallel import in_threads
 from layerloom.data.clip import FlowField, Masks
 from layerloom.prepare.clean_plate import departures
@@ -67,7 +67,7 @@ def discover_masks(frames: UInt8[np.ndarray, "t h w 3"], flow: Sequence[FlowFiel
     """
     size = (frames.shape[2], frames.shape[1])
     work_size = fit_long_edge(size, WORK_LONG_EDGE)
-    small = shrink(frames, work_size)
+    small = resize_all(frames, work_size)
     objects, explained = _find_objects(small, [_resized(field, work_size) for field in flow])
     coverage = np.zeros((len(objects), *frames.shape[:3]), np.uint8)
     if objects:
@@ -82,14 +82,14 @@ def discover_masks(frames: UInt8[np.ndarray, "t h w 3"], flow: Sequence[FlowFiel
 
 def _resized(field: FlowField, size: Size) -> FlowField:
     def vectors(fields: np.ndarray) -> np.ndarray:
-        return rescale_positions(shrink(fields, size), field.size, size).astype(np.float16)
+        return rescale_positions(resize_all(fields, size), field.size, size).astype(np.float16)
 
     return FlowField(
         field.step,
         vectors(field.forward),
         vectors(field.backward),
-        shrink(field.forward_confidence, size),
-        shrink(field.backward_confidence, size),
+        resize_all(field.forward_confidence, size),
+        resize_all(field.backward_confidence, size),
     )
 
 

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size, fit_long_edge
-from layerloom.core.imaging import shrink
+from layerloom.core.imaging import resize_all
 from layerloom.core.parallel import in_threads
 from layerloom.data.clip import FlowField, FlowFields
 from layerloom.prepare.flow.raft import RaftMatcher, RaftPairs, load_raft
@@ -67,11 +67,11 @@ def compute_flow(
     full = (frames.shape[2], frames.shape[1])
     size = fit_long_edge(full, FIELD_LONG_EDGE)
     if method == "dis":
-        return _dis_fields(shrink(frames, size), _take(room, steps, len(frames), size), report)
+        return _dis_fields(resize_all(frames, size), _take(room, steps, len(frames), size), report)
     if method == "raft":
         if weights is None:
             raise LayerloomError("RAFT needs its weights: give the official raft-small.pth (--flow-weights FILE)")
-        matched = shrink(frames, fit_long_edge(full, MATCH_LONG_EDGE))
+        matched = resize_all(frames, fit_long_edge(full, MATCH_LONG_EDGE))
         matcher = RaftMatcher(matched, load_raft(weights), device, size)
         return _raft_fields(matcher, _take(room, steps, len(frames), size), report)
     return read_flow(Path(method), len(frames), full, steps, first_frame, room)

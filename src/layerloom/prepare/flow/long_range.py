@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 from torch import Tensor
 
 from layerloom.core.geometry import Size, fit_long_edge, rescale_positions, transform_points
+from layerloom.core.imaging import resize_all
 from layerloom.core.parallel import thread_count
 from layerloom.data.clip import FlowField, Masks, layer_coverage
 from layerloom.prepare.flow.compute import (
@@ -22,7 +23,6 @@ from layerloom.prepare.flow.compute import (
     FlowImages,
     PairMatcher,
     Progress,
-    shrink,
     take_field,
 )
 from layerloom.prepare.flow.raft import agreement_on_device
@@ -58,7 +58,7 @@ def distant_flow(
     """
     steps = [step for step in steps if step < len(frames)]
     work_size = fit_long_edge(size, FIELD_LONG_EDGE)
-    pictures = torch.from_numpy(shrink(frames, work_size)).to(device)
+    pictures = torch.from_numpy(resize_all(frames, work_size)).to(device)
     owners = torch.from_numpy(np.stack([covered(layer, work_size) for layer in layer_coverage(masks)])).to(device)
     to_small = np.diag([work_size[0] / frames.shape[2], work_size[1] / frames.shape[1], 1.0])
     motion = to_small @ motion @ np.linalg.inv(to_small)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, UInt8
 
 from layerloom.core.geometry import Size
-from layerloom.core.imaging import shrink
+from layerloom.core.imaging import resize_all
 from layerloom.core.parallel import do_in_threads, in_threads
 from layerloom.data.clip import FlowField
 from layerloom.prepare.flow.links import links_of
@@ -62,7 +62,7 @@ def signed_distances(
     distances = np.empty((*coverage.shape[:2], size[1], size[0]), np.float32)
 
     def measure(place: tuple[int, int]) -> None:
-        distances[place] = signed_distance(shrink(coverage[place][None], size)[0] > 127)
+        distances[place] = signed_distance(resize_all(coverage[place][None], size)[0] > 127)
 
     do_in_threads(measure, np.ndindex(*coverage.shape[:2]))
     return distances

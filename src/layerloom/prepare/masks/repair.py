@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
 from layerloom.core.geometry import Size, fit_long_edge
-from layerloom.core.imaging import shrink
+from layerloom.core.imaging import resize_all
 from layerloom.core.parallel import do_in_threads
 from layerloom.data.clip import FlowField, Masks
 from layerloom.prepare.flow.links import AROUND_PIXELS, links_of
@@ -178,7 +178,7 @@ def _lie_better(
 
 def _resized(images: UInt8[np.ndarray, "t h0 w0 *c"], size: Size) -> UInt8[np.ndarray, "t h w *c"]:
     if images.shape[2] >= size[0]:
-        return shrink(images, size)
+        return resize_all(images, size)
     return np.stack([cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) for image in images])
 
 
@@ -209,11 +209,11 @@ def _at_flow_size(
         return coverage
     small = np.empty((objects, frames, size[1], size[0]), np.uint8)
 
-    def shrink(frame: int) -> None:
+    def enter(frame: int) -> None:
         for i in range(objects):
             small[i, frame] = resize_mask(coverage[i, frame], size)
 
-    do_in_threads(shrink, range(frames))
+    do_in_threads(enter, range(frames))
     return small
 
 

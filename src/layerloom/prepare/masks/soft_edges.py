@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
 
 from layerloom.core.geometry import Size, fit_long_edge, pixel_centres, transform_points
-from layerloom.core.imaging import shrink
+from layerloom.core.imaging import resize_all
 from layerloom.core.parallel import do_in_threads, in_threads
 from layerloom.data.clip import Masks
 from layerloom.prepare.clean_plate import frames_to_look_at
@@ -84,7 +84,7 @@ def soften(masks: Masks, frames: Video, motion: Float[np.ndarray, "layers t 3 3"
     to_work = np.diag([size[0] / frames.shape[2], size[1] / frames.shape[1], 1.0])
     distances = signed_distances(masks.coverage, size)
     empty = np.where((distances < -FARTHEST_REACH).all(0), np.uint8(255), np.uint8(0))
-    clip = _Footage(shrink(frames, size), distances, empty, to_work @ motion @ np.linalg.inv(to_work))
+    clip = _Footage(resize_all(frames, size), distances, empty, to_work @ motion @ np.linalg.inv(to_work))
     coverage = masks.coverage.copy()
     for i in hard:
         cells = _Cells.around(clip, i)
