@@ -1,0 +1,1 @@
+"""What stands out in a picture, by a small network that was trained on pictures of things."""
