@@ -114,7 +114,7 @@ def make(item: Item, work: Path) -> list[str]:
         for output in ("--out", "--to"):
             if output in words:
                 remove(work / words[words.index(output) + 1])
-        entry = "from layerloom.cli import main; main()"
+        entry = "from layerloom.cli.main import main; main()"
         subprocess.run([sys.executable, "-c", entry, *words], cwd=work, check=True, stderr=subprocess.DEVNULL)
     made = item.picture(work)
     pixels, figure = made if isinstance(made, tuple) else (made, "")
@@ -221,7 +221,7 @@ def painted_psd(work: Path) -> Pixels:
     cv2.polylines(stroke, [points], False, (90, 255, 230, 255), 8, cv2.LINE_AA)
     document.create_pixel_layer(Image.fromarray(stroke), name="strokes")
     document.save(work / "painted.psd")
-    entry = "from layerloom.cli import main; main()"
+    entry = "from layerloom.cli.main import main; main()"
     words = ["render", "clip.loom", "--out", "painted.mp4", "--texture", "object=painted.psd"]
     remove(work / "painted.mp4")
     subprocess.run([sys.executable, "-c", entry, *words], cwd=work, check=True, stderr=subprocess.DEVNULL)

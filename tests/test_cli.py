@@ -499,7 +499,7 @@ def test_a_fault_of_ours_is_told_from_one_of_the_user(
     def fail(path: Path) -> None:
         raise ZeroDivisionError("a fault")
 
-    monkeypatch.setattr(cli.Project, "open", fail)
+    monkeypatch.setattr(Project, "open", fail)
     outcome = run("info", project.path)
     assert outcome.code == 1
     assert "Traceback" in outcome.err
@@ -511,7 +511,7 @@ def test_a_fault_of_ours_is_told_from_one_of_the_user(
 @pytest.mark.parametrize("command", ["info", "evaluate"])
 def test_commands_that_learn_nothing_start_without_pytorch(command: str, project: Project, tmp_path: Path) -> None:
     program = (
-        "import sys; from layerloom import cli; sys.argv[0] = 'layerloom'\n"
+        "import sys; from layerloom.cli import main as cli; sys.argv[0] = 'layerloom'\n"
         "cli.main()\n"
         "assert 'torch' not in sys.modules"
     )
@@ -642,10 +642,11 @@ def test_evaluate_without_masks_says_nothing_of_them(run: Run, project: Project)
 
 INTERRUPTIBLE = """
 import dataclasses, sys, time
-from layerloom import cli, pipeline
-from layerloom.train import config
+from layerloom import decompose as pipeline
+from layerloom.cli import main as cli
+from layerloom.train import settings
 steps = int(sys.argv.pop(1))
-pipeline.settings_for = lambda *given: dataclasses.replace(config.settings_for(*given), steps=steps, tiles=16)
+pipeline.settings_for = lambda *given: dataclasses.replace(settings.settings_for(*given), steps=steps, tiles=16)
 cli.main()
 """
 

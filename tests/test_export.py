@@ -13,7 +13,7 @@ import pytest
 from truth_project import make_truth_project
 
 from layerloom import media
-from layerloom.cli import main as cli
+from layerloom.cli.commands import export as export_command
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import uv_to_st
 from layerloom.data.mattes import stream_mattes
@@ -141,7 +141,7 @@ def test_another_program_rebuilds_the_frames(exported: Path, project: Project) -
 
 
 def test_the_help_names_every_part() -> None:
-    assert set(PARTS) <= set(re.findall(r"\w+", str(cli.export.__doc__)))
+    assert set(PARTS) <= set(re.findall(r"\w+", str(export_command.export.__doc__)))
 
 
 def test_only_what_is_asked_for_is_written(project: Project, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from timing.figures import Figure, figure
 from timing.steps import reach_figures, ready_trainer, step_times
 
 SOURCE = Path(__file__).parents[2] / "src"
-COMMAND = "from layerloom.cli import run; run()"
+COMMAND = "from layerloom.cli.main import run; run()"
 RESOLUTIONS = ((854, 480), (1280, 720), (1920, 1080))
 LENGTHS = (30, 60, 120, 240)
 LAYERS = (2, 3, 4)

@@ -1,0 +1,121 @@
+"""`layerloom decompose`: footage to a project."""
+
+import contextlib
+import shlex
+from collections.abc import Generator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import arg
+
+from layerloom.cli.arguments import (
+    Device,
+    Footage,
+    Frames,
+    NewProject,
+    Number,
+    OptionalFile,
+    OptionalFolder,
+    OptionalNumber,
+    Switch,
+    parse_range,
+)
+from layerloom.cli.console import Console
+from layerloom.core.device import wake_gpu
+from layerloom.core.errors import LayerloomError
+from layerloom.core.progress import Report
+
+
+def decompose(
+    footage: Footage,
+    out: NewProject,
+    masks: OptionalFolder = None,
+    quality: Literal["draft", "standard", "fine"] = "standard",
+    long_edge: OptionalNumber = None,
+    frames: Frames = None,
+    flow: Annotated[str, arg(metavar="dis|raft|DIR")] = "dis",
+    flow_weights: OptionalFile = None,
+    device: Device = "auto",
+    seed: Number = 0,
+    resume: Switch = False,
+    json: Switch = False,
+) -> None:
+    """Learn the layers of a video.
+
+    Args:
+        footage: A video file, or a folder of images.
+        out: The project to write, such as bear.loom.
+        masks: A folder of images for each object, one folder of images, or indexed-palette images.
+            Default: objects are found by their motion.
+        quality: How long to learn.
+        long_edge: Learn at this size (longer side, pixels). Edits are rendered at the footage's own size all the same.
+            Default: 384, 640 or 960 by quality on a CPU; 960, 1920 or 4096 on a GPU.
+        flow: How to find motion: dis, raft (needs --flow-weights), or a folder of .flo or .npy files.
+        flow_weights: The official weights of RAFT-small (raft-small.pth).
+        device: Where to learn.
+        seed: Of everything random.
+        resume: Go on from where an interrupted run of the same command stopped.
+        json: One JSON object a line instead of progress bars.
+    """
+    with Console(json) as console:
+        console.report(Report("start", 0.0))  # PyTorch takes seconds to load
+        if device != "cpu":
+            wake_gpu()
+        from layerloom import decompose as pipeline
+
+        pipeline.check_new_project(out, resume)
+        chosen = pipeline.choose_device(device)
+        with _offering_to_resume(out):
+            project = pipeline.decompose(
+                # Not kept here, so that it can be let go of piece by piece.
+                pipeline.prepare(
+                    footage,
+                    masks=masks,
+                    frames=parse_range(frames),
+                    long_edge=_long_edge(long_edge, pipeline.default_long_edge(quality, chosen)),
+                    flow=flow if flow in ("dis", "raft") else Path(flow),
+                    flow_weights=flow_weights,
+                    device=chosen,
+                    on_report=console.report,
+                ),
+                out,
+                quality=quality,
+                device=chosen,
+                seed=seed,
+                resume=resume,
+                provenance={"masks": None if masks is None else str(masks.resolve()), "flow": flow},
+                on_report=console.report,
+            )
+            psnr, names = project.figures["psnr"], [layer.name for layer in project.layers]
+            console.result(
+                f"{out}: {psnr:.2f} dB, layers from front to back: {', '.join(names)}\n{_next_steps(out, names[0])}",
+                {"project": str(out), "psnr": psnr, "layers": names},
+            )
+
+
+def _next_steps(project: Path, layer: str) -> str:
+    """What to type after decompose, ready to be copied."""
+    folder, parts = shlex.quote(str(project)), shlex.quote(str(project.with_name(project.stem + "-layers")))
+    edited = f"--texture {shlex.quote(layer)}=edited.png"
+    return (
+        f"next: layerloom export {folder} --to {parts}    # edit {layer}/texture.png there, save it as edited.png\n"
+        f"      layerloom render {folder} --out edited.mp4 {edited}"
+    )
+
+
+@contextlib.contextmanager
+def _offering_to_resume(out: Path) -> Generator[None]:
+    from layerloom import decompose as pipeline
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if pipeline.is_resumable(out):
+            raise KeyboardInterrupt("interrupted; the same command with --resume goes on from here") from None
+        raise KeyboardInterrupt("interrupted; nothing was written") from None
+
+
+def _long_edge(given: int | None, usual: int) -> int:
+    if given is not None and not 64 <= given <= 8192:
+        raise LayerloomError(f"--long-edge {given}: allowed are 64 to 8192 pixels")
+    return given or usual

@@ -1,0 +1,150 @@
+"""`layerloom render`: a project with edits to a video or images."""
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import UseAppendAction, arg
+
+from layerloom import media
+from layerloom.cli.arguments import Device, Frames, OptionalFile, ProjectFolder, Switch, count_frames, source_range
+from layerloom.cli.canvas_options import CanvasOptions, parse_file
+from layerloom.cli.console import Console
+from layerloom.cli.shot_options import ShotOptions
+from layerloom.core.errors import LayerloomError
+from layerloom.data.project import Project
+from layerloom.edits.document import Background, Edit, Hide, edits_from_json
+from layerloom.edits.shot import Unseen
+
+if TYPE_CHECKING:
+    from layerloom.compose.shot_list import ShotList
+
+LEAST_UNSEEN = 0.0005
+"""Share of a frame below which it is not worth a line."""
+
+
+def render(
+    project: ProjectFolder,
+    out: Annotated[str, arg(metavar="FILE|PATTERN")],
+    canvas: Annotated[CanvasOptions, arg(name="")],
+    shot: Annotated[ShotOptions, arg(name="")],
+    edits: OptionalFile = None,
+    hide: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="LAYER")] = (),
+    background: Annotated[str | None, arg(metavar="FILE|#rrggbb", help_behavior_hint="")] = None,
+    mode: Literal["detail", "synthesis"] = "detail",
+    drawn_from: Annotated[Literal["maps", "networks"], arg(name="from")] = "maps",
+    device: Device = "auto",
+    frames: Frames = None,
+    codec: Annotated[str | None, arg(metavar="CODEC", help_behavior_hint="")] = None,
+    json: Switch = False,
+) -> None:
+    """Render the video with edits.
+
+    Args:
+        project: What decompose wrote.
+        out: A video file (.mp4, .mov, .mkv, .webm), or a pattern of images such as frames/%05d.png.
+        edits: A file of edits (JSON).
+        hide: A layer to leave out; what is behind it shows.
+        background: A picture or a colour in place of the background.
+        mode: detail changes the source's own frames where there are edits; synthesis shows the layers alone.
+        drawn_from: networks evaluates what was learned at every pixel instead of the baked maps, as in synthesis.
+        device: Where to draw. Default: on the GPU if there is one.
+        codec: h264, hevc, prores, prores4444, vp9 or ffv1. Default: h264, for .webm vp9.
+        json: One JSON object a line instead of progress bars.
+    """
+    from layerloom.compose.shot_list import list_shots
+    from layerloom.render.dispatch import choose_device
+    from layerloom.render.stream import render as render_frames
+
+    opened = Project.open(project)
+    numbers = source_range(opened, frames)
+    chosen: list[Edit] = [
+        *canvas.edits(),
+        *(Hide(layer) for layer in hide),
+        *([] if background is None else [_background(background)]),
+        *shot.edits(opened.source.size, numbers),
+        *([] if edits is None else _read_edits(edits)),
+    ]
+    shots = list_shots(opened, chosen, numbers)
+    sound = _sound(opened, numbers) if shots.speed == 1 else {}
+    with Console(json) as console:
+        if shots.speed != 1 and _sound(opened, numbers):
+            console.note("the sound is left out, as the speed changes")
+        drawn_on = choose_device(device)
+        if drawn_from == "networks":
+            from layerloom.neural_render import render_networks
+
+            pictures = render_networks(opened, chosen, shots.shots, drawn_on)
+        else:
+            pictures = render_frames(opened, chosen, numbers, mode, drawn_on)
+        _write(shots, opened.source.fps, out, codec, pictures, sound, console)
+        _tell_unseen(opened, chosen, shots, console)
+        count = len(shots.shots)
+        console.result(
+            f"{out}: {count_frames(count)}, drawn on the {'GPU' if drawn_on == 'cuda' else 'CPU'}",
+            {"output": out, "frames": count, "device": drawn_on},
+        )
+
+
+def _background(text: str) -> Background:
+    return Background(text if text.startswith("#") else Path(text))
+
+
+def _read_edits(file: Path) -> tuple[Edit, ...]:
+    if not file.is_file():
+        raise LayerloomError(f"{file}: no such edits file")
+    return parse_file(file, lambda text: edits_from_json(text, file.parent))
+
+
+def _tell_unseen(project: Project, edits: Sequence[Edit], shots: "ShotList", console: Console) -> None:
+    """One line on what is shown though nobody saw it."""
+    from layerloom.compose.disocclusion import unseen_shares
+
+    shares = unseen_shares(project, edits, shots.shots)
+    if max(shares) < LEAST_UNSEEN:
+        return
+    shown = next((edit.content for edit in reversed(edits) if isinstance(edit, Unseen)), "guessed from around it")
+    worst = shares.index(max(shares))
+    console.note(
+        f"no frame saw {_percent(sum(shares) / len(shares))} of what is shown,"
+        f" in {sum(share > 0 for share in shares)} of {len(shares)} frames,"
+        f" most in frame {worst} ({_percent(shares[worst])}); it is {shown}"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share >= LEAST_UNSEEN else "less than 0.1%"
+
+
+def _write(
+    shots: "ShotList",
+    fps: Fraction,
+    out: str,
+    codec: str | None,
+    pictures: Iterable[Any],
+    sound: dict[str, Any],
+    console: Console,
+) -> None:
+    """Frames to a file, each at its time, with the sound."""
+    count = console.counter("render")
+    with media.open_writer(out, shots.size, shots.timestamps, fps, codec, **sound) as writer:
+        for done, picture in enumerate(pictures, 1):
+            writer.write(picture)
+            count(done, len(shots.shots))
+
+
+def _sound(project: Project, numbers: range) -> dict[str, Any]:
+    try:
+        found = media.probe(project.source_path)
+    except LayerloomError:
+        return {}
+    if not found.has_audio:
+        return {}
+    end = found.timestamps[numbers.stop] if numbers.stop < found.frames else None
+    start = found.timestamps[numbers.start]
+    return {
+        "audio_from": found.path,
+        "audio_start": start,
+        "audio_duration": None if end is None else end - start,
+    }
