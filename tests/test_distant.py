@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from layerloom.data.clip import Masks
+from layerloom.data.clip import FlowField, FlowFields, Masks
 from layerloom.prepare.flow.compute import compute_flow, pair_matcher
 from layerloom.prepare.flow.long_range import distant_flow
 from layerloom.prepare.flow.refine import refine_flow
@@ -32,10 +32,17 @@ def true_flow(clip: SyntheticClip, layer: int, frame: int, other: int) -> np.nda
     return (clip.find_uv(layer, clip.uv_at(layer, xy, frame), other) - xy).reshape(height, width, 2)
 
 
+def distant_field(clip: SyntheticClip, masks: Masks, motion: np.ndarray) -> FlowField:
+    fields = FlowFields.empty((STEP, 32), len(clip.frames), clip.size).fields  # 32 does not fit into the clip
+    distant_flow(clip.frames, masks, motion, fields, pair_matcher())
+    (field,) = fields
+    return field
+
+
 def test_far_frames_are_matched_as_exactly_as_near_ones(clip: SyntheticClip, masks: Masks) -> None:
     near = compute_flow(clip.frames, (1, 2, 4))
     motion = estimate_motion(near, masks)
-    (field,) = distant_flow(clip.frames, masks, motion, (STEP, 32), clip.size, pair_matcher(), torch.device("cpu"))
+    field = distant_field(clip, masks, motion)
     assert field.step == STEP and len(field.forward) == len(clip.frames) - STEP
     for start, (flows, confidences) in (
         (0, (field.forward, field.forward_confidence)),
@@ -50,7 +57,7 @@ def test_far_frames_are_matched_as_exactly_as_near_ones(clip: SyntheticClip, mas
 
 def test_what_leaves_the_frame_or_is_on_an_outline_has_no_confidence(clip: SyntheticClip, masks: Masks) -> None:
     motion = estimate_motion(compute_flow(clip.frames, (1, 2, 4)), masks)
-    (field,) = distant_flow(clip.frames, masks, motion, (STEP,), clip.size, pair_matcher(), torch.device("cpu"))
+    field = distant_field(clip, masks, motion)
     width, height = clip.size
     end = true_flow(clip, len(clip.names) - 1, 0, STEP)
     end = end + np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1)
@@ -62,7 +69,7 @@ def test_what_leaves_the_frame_or_is_on_an_outline_has_no_confidence(clip: Synth
 def test_a_layer_that_motion_takes_to_infinity_has_no_flow(clip: SyntheticClip, masks: Masks) -> None:
     motion = np.tile(np.eye(3), (len(clip.names), len(clip.frames), 1, 1))
     motion[-1, STEP:, 2, 0] = -1 / 90
-    (field,) = distant_flow(clip.frames, masks, motion, (STEP,), clip.size, pair_matcher(), torch.device("cpu"))
+    field = distant_field(clip, masks, motion)
     assert np.isfinite(field.forward).all() and np.isfinite(field.backward).all()
 
 
@@ -71,7 +78,7 @@ def test_fields_may_be_finer_than_what_is_matched(
 ) -> None:
     motion = estimate_motion(compute_flow(clip.frames, (1, 2, 4)), masks)
     monkeypatch.setattr("layerloom.prepare.flow.long_range.FIELD_LONG_EDGE", clip.size[0] // 2)
-    (field,) = distant_flow(clip.frames, masks, motion, (STEP,), clip.size, pair_matcher(), torch.device("cpu"))
+    field = distant_field(clip, masks, motion)
     background = len(clip.names) - 1
     sure = (field.forward_confidence[0] > 200) & (clip.alpha[background, 0] > 0.98)
     error = np.linalg.norm(field.forward[0] - true_flow(clip, background, 0, STEP), axis=-1)

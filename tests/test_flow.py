@@ -11,17 +11,12 @@ from hypothesis import strategies as st
 
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import rescale_positions
-from layerloom.prepare.flow.compute import agreement, chain_flow, compute_flow, read_flow, sample_flow
-from layerloom.prepare.flow.raft import (
-    LEVELS,
-    RADIUS,
-    RaftMatcher,
-    RaftSmall,
-    agreement_on_device,
-    correlate,
-    load_raft,
-    look_up,
-)
+from layerloom.prepare.flow.compute import FlowSource, compute_flow
+from layerloom.prepare.flow.consistency import agreement, chain_flow, sample_flow
+from layerloom.prepare.flow.files import read_flow
+from layerloom.prepare.flow.on_device import agreement_on_device
+from layerloom.prepare.flow.raft import RaftMatcher
+from layerloom.prepare.flow.raft_network import LEVELS, RADIUS, RaftSmall, correlate, load_raft, look_up
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "shared" / "weights" / "raft-small.pth"
 
@@ -152,7 +147,7 @@ def test_flow_files_are_read(tmp_path):
     write_flo(tmp_path / "step2" / "forward_00007.flo", np.full((20, 30, 2), 1e10))
     write_flo(tmp_path / "step2" / "backward_00009.flo", np.full((20, 30, 2), [-4, 2]))
     frames = np.zeros((3, 40, 60, 3), np.uint8)
-    near, far = compute_flow(frames, method=tmp_path, first_frame=7)
+    near, far = compute_flow(frames, source=FlowSource(tmp_path, first_frame=7))
     assert (near.step, far.step, near.size) == (1, 2, (30, 20))
     assert (near.forward == np.array([2, -1])).all() and (near.backward == np.array([-2, 1])).all()
     assert (near.forward_confidence[:, 1:, :-2] == 255).all() and (near.forward_confidence[:, 0] == 0).all()
@@ -181,9 +176,9 @@ def test_bad_flow_files_give_one_clear_line(tmp_path, spoil, message):
 def test_a_missing_flow_folder_and_missing_weights_are_user_errors(tmp_path):
     frames = np.zeros((2, 16, 16, 3), np.uint8)
     with pytest.raises(LayerloomError, match="no such flow folder"):
-        compute_flow(frames, method=tmp_path / "none")
-    with pytest.raises(LayerloomError, match=r"RAFT needs its weights.*--flow-weights"):
-        compute_flow(frames, method="raft")
+        compute_flow(frames, source=FlowSource(tmp_path / "none"))
+    with pytest.raises(LayerloomError, match="RAFT needs its weights"):
+        compute_flow(frames, source=FlowSource("raft"))
 
 
 def test_wrong_weights_are_user_errors(tmp_path):
@@ -245,10 +240,10 @@ def random_weights(tmp_path):
 
 def test_pairs_matched_together_are_those_matched_alone(random_weights, monkeypatch):
     frames = panned(noise((160, 100)), (120, 68), (5, 3), 4)
-    alone = compute_flow(frames, (1, 2), "raft", random_weights)
+    alone = compute_flow(frames, (1, 2), FlowSource("raft", random_weights))
     monkeypatch.setattr(RaftMatcher, "_pairs_at_once", lambda matcher: 4)
     heard = []
-    together = compute_flow(frames, (1, 2), "raft", random_weights, progress=heard.append)
+    together = compute_flow(frames, (1, 2), FlowSource("raft", random_weights), progress=heard.append)
     assert heard == [4 / 5, 1.0] and [field.step for field in together] == [1, 2]
     for one, other in zip(alone, together, strict=True):
         for name in ("forward", "backward", "forward_confidence", "backward_confidence"):
@@ -275,7 +270,7 @@ def test_raft_gives_the_same_field_smaller(random_weights, monkeypatch):
 def test_half_precision_on_a_gpu_matches_as_the_cpu_does(clips_directory):
     paths = sorted((clips_directory / "libby" / "video_frames").glob("*.jpg"))[10:14]
     frames = np.stack([cv2.resize(cv2.imread(str(path)), (320, 180), interpolation=cv2.INTER_AREA) for path in paths])
-    fields = [compute_flow(frames, (1, 2), "raft", WEIGHTS, device) for device in ("cpu", "cuda")]
+    fields = [compute_flow(frames, (1, 2), FlowSource("raft", WEIGHTS, device)) for device in ("cpu", "cuda")]
     for on_cpu, on_gpu in zip(*fields, strict=True):
         sure = (on_cpu.forward_confidence > 128) & (on_gpu.forward_confidence > 128)
         apart = np.linalg.norm(on_cpu.forward.astype(float) - on_gpu.forward, axis=-1)[sure]
@@ -288,7 +283,7 @@ def test_raft_finds_a_translation_of_a_real_picture(clips_directory):
         pytest.skip(f"no RAFT weights at {WEIGHTS}")
     picture = cv2.imread(str(clips_directory / "blackswan" / "video_frames" / "00000.jpg"))[..., ::-1]
     frames = panned(np.ascontiguousarray(picture[100:300, 100:400]), (252, 164), (-9, 5), 2)
-    (field,) = compute_flow(frames, (1,), "raft", WEIGHTS)
+    (field,) = compute_flow(frames, (1,), FlowSource("raft", WEIGHTS))
     assert np.median(error_inside(field.forward, (-9, 5))) < 0.3
     assert np.median(error_inside(field.backward, (9, -5))) < 0.3
     assert field.forward_confidence[:, 40:-40, 40:-40].mean() > 200
@@ -302,7 +297,7 @@ def test_both_methods_explain_real_frames_and_agree(clips_directory):
     frames = np.stack(
         [cv2.resize(cv2.imread(str(p))[..., ::-1], (320, 180), interpolation=cv2.INTER_AREA) for p in paths]
     )
-    (dis,), (raft,) = compute_flow(frames, (1,)), compute_flow(frames, (1,), "raft", WEIGHTS)
+    (dis,), (raft,) = compute_flow(frames, (1,)), compute_flow(frames, (1,), FlowSource("raft", WEIGHTS))
 
     def difference(flow):
         x, y = np.meshgrid(np.arange(320, dtype=np.float32), np.arange(180, dtype=np.float32))
@@ -315,3 +310,10 @@ def test_both_methods_explain_real_frames_and_agree(clips_directory):
     sure = (dis.forward_confidence > 128) & (raft.forward_confidence > 128)
     assert sure.mean() > 0.6
     assert np.median(np.linalg.norm((dis.forward - raft.forward)[sure].astype(float), axis=-1)) < 0.5
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8, 8), (40, 3)])
+def test_pictures_smaller_than_a_patch_have_flow_too(size: tuple[int, int]) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (3, size[1], size[0], 3), np.uint8)
+    for field in compute_flow(frames):
+        assert field.size == size and np.isfinite(field.forward).all()

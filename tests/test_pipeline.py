@@ -17,7 +17,7 @@ from layerloom.data.clip import FlowFields, Masks
 from layerloom.data.project import Project
 from layerloom.decompose import check_new_project, choose_device, decompose, default_long_edge, is_resumable, prepare
 from layerloom.prepare.discover.objects import Discovery
-from layerloom.prepare.flow.compute import compute_flow
+from layerloom.prepare.flow.compute import DIS, FlowSource, compute_flow
 from layerloom.synthetic.clip import SyntheticClip, make_clip
 from layerloom.train.settings import settings_for
 
@@ -195,9 +195,9 @@ def test_objects_are_found_by_the_flow_that_tells_best_what_moves(
     made: list[tuple[str, object]] = []
     told: list[object] = []
 
-    def flow(frames: np.ndarray, steps: tuple[int, ...], method: str = "dis", *_: object, **_named: object) -> object:
+    def flow(frames: np.ndarray, steps: tuple[int, ...], source: FlowSource = DIS, *_: object) -> object:
         fields = compute_flow(frames, steps)
-        made.append((method, fields))
+        made.append((source.method, fields))
         return fields
 
     def find(frames: np.ndarray, fields: object) -> Discovery:

@@ -29,7 +29,7 @@ from layerloom.data.project import Project
 from layerloom.model.storage import field_to_arrays
 from layerloom.ops.dispatch import kernel_report
 from layerloom.prepare.discover.objects import discover_masks
-from layerloom.prepare.flow.compute import FIELD_LONG_EDGE, compute_flow, pair_matcher
+from layerloom.prepare.flow.compute import FIELD_LONG_EDGE, FlowSource, compute_flow, pair_matcher
 from layerloom.prepare.flow.long_range import distant_flow
 from layerloom.prepare.masks.files import load_masks
 from layerloom.prepare.masks.repair import complete_masks
@@ -89,17 +89,9 @@ def prepare(
     _check_memory(len(used), size, info.path)
     images = _read_frames(info.path, used, size, on_report)
     given = load_masks(masks, used, size, info.frames) if masks is not None else None
-    room = FlowFields.empty((*FLOW_STEPS, *DISTANT_STEPS), len(used), fit_long_edge(size, FIELD_LONG_EDGE))
-    fields = compute_flow(
-        images,
-        FLOW_STEPS,
-        flow,
-        flow_weights,
-        device.type,
-        progress=lambda done: on_report(Report("flow", done)),
-        first_frame=used.start,
-        room=room.fields,
-    )
+    out = FlowFields.empty((*FLOW_STEPS, *DISTANT_STEPS), len(used), fit_long_edge(size, FIELD_LONG_EDGE))
+    source = FlowSource(flow, flow_weights, device.type, used.start)
+    fields = compute_flow(images, FLOW_STEPS, source, out.fields, lambda done: on_report(Report("flow", done)))
     on_report(Report("masks", 0.0))
     if given is None:
         waking.join()  # what it does draws from the generator that objects are found with, too
@@ -110,29 +102,23 @@ def prepare(
     # Matching far frames keeps a GPU busy, outlines the cores.
     with ThreadPoolExecutor(1) as beside:
         softened = beside.submit(soften, found, images, motion) if masks is not None else None
-        far = distant_flow(
-            images,
-            found,
-            motion,
-            DISTANT_STEPS,
-            fields[0].size,
-            pair_matcher(flow, flow_weights, device.type),
-            device,
-            lambda done: on_report(Report("motion", done)),
-            room.fields,
-        )
+        far = [field for field in out.fields if field.step in DISTANT_STEPS]
+        if fields[0].size != out.size:
+            far = FlowFields.empty(DISTANT_STEPS, len(used), fields[0].size).fields
+        matcher = pair_matcher(source)
+        distant_flow(images, found, motion, far, matcher, lambda done: on_report(Report("motion", done)))
         found = softened.result() if softened else found
     if waking.is_alive():
         compiling = "the GPU's kernels are being compiled; next time they are there"
         on_report(Report("motion", 1.0, message=compiling))
         waking.join()
-    return Clip(images, found, _together(room, (*fields, *far)), motion, _source(info, used))
+    return Clip(images, found, _together(out, (*fields, *far)), motion, _source(info, used))
 
 
-def _together(room: FlowFields, fields: tuple[FlowField, ...]) -> FlowFields:
-    """The room, where all fields found theirs in it: those of files may be of another size, or lack a step."""
-    filled, wanted = ([(field.step, field.size) for field in some] for some in (fields, room.fields))
-    return room if filled == wanted else FlowFields.of(fields, room.vectors.shape[2])
+def _together(out: FlowFields, fields: tuple[FlowField, ...]) -> FlowFields:
+    """`out`, where it holds all fields: those of files may be of another size, or lack a step."""
+    filled, wanted = ([(field.step, field.size) for field in some] for some in (fields, out.fields))
+    return out if filled == wanted else FlowFields.of(fields, out.vectors.shape[2])
 
 
 def _found_masks(images: np.ndarray, fields: tuple[FlowField, ...], flow: str | Path, on_report: OnReport) -> Masks:

@@ -5,7 +5,7 @@ small, however far the camera went, so it is found as exactly as between neighbo
 pixel takes the flow of the layer that it belongs to.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,16 +17,10 @@ from layerloom.core.geometry import Size, fit_long_edge, rescale_positions, tran
 from layerloom.core.imaging import resize_all
 from layerloom.core.parallel import thread_count
 from layerloom.data.clip import FlowField, Masks, layer_coverage
-from layerloom.prepare.flow.compute import (
-    FIELD_LONG_EDGE,
-    LONGEST_PIXELS,
-    FlowImages,
-    PairMatcher,
-    Progress,
-    take_field,
-)
-from layerloom.prepare.flow.raft import agreement_on_device
-from layerloom.prepare.flow.refine import look_along, pixel_indices
+from layerloom.prepare.flow.compute import FIELD_LONG_EDGE, PairMatcher
+from layerloom.prepare.flow.consistency import LONGEST_PIXELS
+from layerloom.prepare.flow.dis import FlowImages
+from layerloom.prepare.flow.on_device import agreement_on_device, look_along, pixel_indices
 from layerloom.prepare.motion import covered
 
 MOST_PAIRS_AT_ONCE = 16
@@ -37,34 +31,32 @@ LARGEST_ZOOM = 4.0
 """In area; beyond, one frame's texture is not the other's."""
 
 Matrices = Float32[Tensor, "n 3 3"]
+Owned = Bool[Tensor, "n h w"]
 
 
 def distant_flow(
     frames: UInt8[np.ndarray, "t h w 3"],
     masks: Masks,
     motion: Float[np.ndarray, "layers t 3 3"],
-    steps: Sequence[int],
-    size: Size,
-    match: PairMatcher,
-    device: torch.device,
-    progress: Progress = lambda done: None,
-    room: Sequence[FlowField] = (),
-) -> tuple[FlowField, ...]:
-    """One field of `size` per step that fits into the clip. `motion` is `estimate_motion`'s, at training size.
-
-    Fields of `room` are filled where they have the step and size.
+    out: Sequence[FlowField],
+    matcher: PairMatcher,
+    progress: Callable[[float], None] = lambda done: None,
+) -> None:
+    """Fill the fields of `out`, all of one size. `motion` is `estimate_motion`'s, at training size.
 
     A pixel of a layer that the other frame does not show gets confidence 0.
     """
-    steps = [step for step in steps if step < len(frames)]
-    work_size = fit_long_edge(size, FIELD_LONG_EDGE)
+    if not out:
+        return
+    device = matcher.device
+    work_size = fit_long_edge(out[0].size, FIELD_LONG_EDGE)
     pictures = torch.from_numpy(resize_all(frames, work_size)).to(device)
     owners = torch.from_numpy(np.stack([covered(layer, work_size) for layer in layer_coverage(masks)])).to(device)
     to_small = np.diag([work_size[0] / frames.shape[2], work_size[1] / frames.shape[1], 1.0])
     motion = to_small @ motion @ np.linalg.inv(to_small)
     at_once = MOST_PAIRS_AT_ONCE if device.type != "cpu" else min(MOST_PAIRS_AT_ONCE, thread_count())
-    fields: list[FlowField] = []
-    for number, step in enumerate(steps):
+    for number, target in enumerate(out):
+        step = target.step
         field = _DeviceField(len(frames) - step, work_size, device)
         tasks = np.array(list(_tasks(motion, owners, step)), int).reshape(-1, 2)
         for begin in range(0, len(tasks), at_once):
@@ -72,13 +64,11 @@ def distant_flow(
             layer, start = torch.from_numpy(part).to(device).unbind(1)
             carried = torch.from_numpy(_carried(motion, part[:, 0], part[:, 1], step)).float().to(device)
             brought = _bring(pictures[start + step], carried)
-            there, back = match(pictures[start], brought)
+            there, back = matcher.match(pictures[start], brought)
             forward, backward = _whole_way(carried, there, back)
-            field.enter(start, owners[layer, start], owners[layer, start + step], forward, backward)
-            progress((number + (begin + len(part)) / len(tasks)) / len(steps))
-        fields.append(take_field(room, step, len(frames), size))
-        field.copy_to(fields[-1])
-    return tuple(fields)
+            field.enter(start, (owners[layer, start], owners[layer, start + step]), (forward, backward))
+            progress((number + (begin + len(part)) / len(tasks)) / len(out))
+        field.copy_to(target)
 
 
 class _DeviceField:
@@ -90,16 +80,11 @@ class _DeviceField:
         self.confidences = [torch.zeros(shape, dtype=torch.uint8, device=device) for _ in range(2)]
 
     def enter(
-        self,
-        start: Int[Tensor, " n"],
-        here: Bool[Tensor, "n h w"],
-        there: Bool[Tensor, "n h w"],
-        forward: FlowImages,
-        backward: FlowImages,
+        self, start: Int[Tensor, " n"], owners: tuple[Owned, Owned], both_ways: tuple[FlowImages, FlowImages]
     ) -> None:
-        """Flow of a layer, where the layer is; pairs may repeat, with other layers."""
-        ways = ((forward, backward, here), (backward, forward, there))
-        for (flow, opposite, own), flows, confidences in zip(ways, self.flows, self.confidences, strict=True):
+        """Flow of a layer there and back, where the layer is in either frame; pairs may repeat, with other layers."""
+        ways = zip(both_ways, both_ways[::-1], owners, self.flows, self.confidences, strict=True)
+        for flow, opposite, own, flows, confidences in ways:
             # What a homography takes to infinity is nowhere.
             known = own & (flow.abs() < LONGEST_PIXELS).all(1) & opposite.isfinite().all(1)
             sure = agreement_on_device(flow.nan_to_num(), opposite.nan_to_num()) * known
@@ -130,9 +115,9 @@ def _tasks(
     motion: Float[np.ndarray, "layers t 3 3"], owners: Bool[Tensor, "layers t h w"], step: int
 ) -> Iterator[tuple[int, int]]:
     """Layers and first frames of the pairs that show the layer twice, not too differently large."""
-    shown = (owners.float().mean((2, 3)) > SMALLEST_SHARE).cpu().numpy()
+    visible = (owners.float().mean((2, 3)) > SMALLEST_SHARE).cpu().numpy()
     for start in range(owners.shape[1] - step):
-        for layer in map(int, np.flatnonzero(shown[:, start] & shown[:, start + step])):
+        for layer in map(int, np.flatnonzero(visible[:, start] & visible[:, start + step])):
             zoom = abs(np.linalg.det(_carried(motion, layer, start, step)))
             if 1 / LARGEST_ZOOM < zoom < LARGEST_ZOOM:
                 yield layer, start

@@ -12,6 +12,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from layerloom.ops.dispatch import neighbourhood_mean
+from layerloom.prepare.flow.on_device import look_along
 
 ROUNDS = 4
 NOISE = 2.0 / 255
@@ -19,7 +20,6 @@ NOISE = 2.0 / 255
 LARGEST_STEP_PIXELS = 0.5
 
 Grey = Float32[Tensor, "n 1 height width"]
-Image = Float32[Tensor, "n _ height width"]
 FlowImage = Float[Tensor, "n 2 height width"]
 
 
@@ -42,20 +42,6 @@ def refine_flow(first: Grey, second: Grey, flow: FlowImage) -> Float32[Tensor, "
         step = torch.cat([xy * along_y - yy * along_x, xy * along_x - xx * along_y], 1) / determinant
         flow = flow + step.clamp(-LARGEST_STEP_PIXELS, LARGEST_STEP_PIXELS)
     return flow
-
-
-def look_along(images: Image, flow: FlowImage, mode: str = "bilinear") -> Image:
-    """The images where the flow points; beyond them, their border."""
-    height, width = images.shape[2:]
-    x, y = (pixel_indices(width, height, flow.device) + flow).unbind(1)
-    unit = torch.stack([2 * x / max(width - 1, 1) - 1, 2 * y / max(height - 1, 1) - 1], -1)
-    return F.grid_sample(images, unit, mode=mode, padding_mode="border", align_corners=True)
-
-
-def pixel_indices(width: int, height: int, device: torch.device) -> Float32[Tensor, "2 height width"]:
-    """(column, row) of every pixel."""
-    x, y = torch.arange(width, device=device), torch.arange(height, device=device)
-    return torch.stack(torch.meshgrid(x, y, indexing="xy")).float()
 
 
 def _slopes(image: Grey) -> tuple[Grey, Grey]:
