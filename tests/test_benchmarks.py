@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from layerloom.ops.reference import GridLayout
+from layerloom.ops.hash_encode.layout import GridLayout
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 

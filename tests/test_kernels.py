@@ -18,9 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from layerloom.ops import dispatch, reference
+from layerloom.ops import dispatch
+from layerloom.ops.box_mean import reference as plain_box_mean
 from layerloom.ops.dispatch import hash_encode, kernel_report, mlp, use_kernel
-from layerloom.ops.reference import GridLayout
+from layerloom.ops.hash_encode import reference as plain_hash_encode
+from layerloom.ops.hash_encode.layout import GridLayout, table_index
+from layerloom.ops.mlp import reference as plain_mlp
+from layerloom.ops.splat import reference as plain_splat
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 HAS_GPU = torch.cuda.is_available()
@@ -126,7 +130,7 @@ def test_known_hash():
     """Node (3, 5, 7), worked out by hand from the published primes: 3 ^ 5·2654435761 ^ 7·805459861, modulo 2^32."""
     layout = GridLayout(((100, 100, 100),), 2**10, 2)
     expected = (3 ^ (5 * 2654435761 % 2**32) ^ (7 * 805459861 % 2**32)) % 2**10
-    assert reference.table_index(torch.tensor([[3, 5, 7]]), layout, 0).item() == expected
+    assert table_index(torch.tensor([[3, 5, 7]]), layout, 0).item() == expected
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
@@ -135,7 +139,7 @@ def test_reference_encode_gradients(dimensions: int):
     torch.manual_seed(0)
     points = torch.rand(6, dimensions, dtype=torch.float64, requires_grad=True)
     table = torch.randn(layout.offsets[-1], 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda p, t: reference.hash_encode(p, t, layout), (points, table))
+    assert torch.autograd.gradcheck(lambda p, t: plain_hash_encode.hash_encode(p, t, layout), (points, table))
 
 
 def random_network(inputs: int, hidden: int, outputs: int, hidden_layers: int, biased: bool):
@@ -148,7 +152,7 @@ def test_reference_mlp_gradients():
     torch.manual_seed(0)
     weights, biases = random_network(5, 7, 3, 2, biased=True)
     inputs = [tensor.double().requires_grad_() for tensor in (torch.randn(4, 5), *weights, *biases)]
-    assert torch.autograd.gradcheck(lambda x, *rest: reference.mlp(x, rest[:3], rest[3:]), inputs)
+    assert torch.autograd.gradcheck(lambda x, *rest: plain_mlp.mlp(x, rest[:3], rest[3:]), inputs)
 
 
 def test_mlp_is_what_linear_layers_do():
@@ -199,7 +203,7 @@ def test_cpu_encode_of_strided_and_empty_input():
     layout = small_layout(2, 2)
     table = torch.randn(2, layout.offsets[-1]).T
     points = torch.rand(2, 30).T
-    torch.testing.assert_close(hash_encode(points, table, layout), reference.hash_encode(points, table, layout))
+    torch.testing.assert_close(hash_encode(points, table, layout), plain_hash_encode.hash_encode(points, table, layout))
     assert hash_encode(points[:0], table, layout).shape == (0, 6)
 
 
@@ -219,7 +223,7 @@ def test_slow_choice_is_said_once_and_reported(caplog: pytest.LogCaptureFixture)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             encoded = hash_encode(points, table, layout, torch.float64)
-    torch.testing.assert_close(encoded, reference.hash_encode(points, table, layout))
+    torch.testing.assert_close(encoded, plain_hash_encode.hash_encode(points, table, layout))
     assert len(caplog.records) == 1
     assert "float32" in caplog.text
     assert kernel_report()["hash_encode on cpu"] == "reference: the compiled kernels take float32"
@@ -336,7 +340,7 @@ class TestOnGpu:
         with use_kernel("triton"):
             output = hash_encode(points, table, layout, torch.bfloat16)
         assert output.dtype == torch.bfloat16
-        assert_close([output], [reference.hash_encode(points, table, layout)], rms=4e-3, worst=4e-2)
+        assert_close([output], [plain_hash_encode.hash_encode(points, table, layout)], rms=4e-3, worst=4e-2)
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
     def test_mlp_at_full_size(self, dtype: torch.dtype):
@@ -393,7 +397,7 @@ def splat_with(kernel: dispatch.Kernel, device: str) -> Tensor:
 def test_splat_is_the_adjoint_of_looking_up():
     canvas, points = torch.rand(1, 3, 5, 9), torch.rand(50, 2) * torch.tensor([9.0, 5.0])
     weights, into = torch.rand(3, 50), torch.zeros(45, 3)
-    reference.splat(weights, points, (9, 5), into)
+    plain_splat.splat(weights, points, (9, 5), into)
     grid = 2 * points / torch.tensor([9.0, 5.0]) - 1
     seen = torch.nn.functional.grid_sample(canvas, grid[None, None], align_corners=False)[0, :, 0]
     torch.testing.assert_close((seen * weights).sum(), (canvas[0].flatten(1) * into.T).sum())
@@ -422,7 +426,7 @@ def test_mean_of_what_is_even_and_of_one_pixel():
     image = torch.ones(1, 2, 20, 30)
     image[0, 1] = 0
     image[0, 1, 10, 15] = 49
-    even, spot = reference.neighbourhood_mean(image)[0]
+    even, spot = plain_box_mean.neighbourhood_mean(image)[0]
     torch.testing.assert_close(even, image[0, 0])
     torch.testing.assert_close(spot[10, 9:22] * 49 / 7, torch.tensor([1.0, 2, 3, 4, 5, 6, 7, 6, 5, 4, 3, 2, 1]))
 
@@ -431,7 +435,7 @@ def check_means(kernel: dispatch.Kernel, device: str, height: int, width: int) -
     images = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(3))
     with use_kernel(kernel):
         means = dispatch.neighbourhood_mean(images.to(device))
-    torch.testing.assert_close(means.cpu(), reference.neighbourhood_mean(images))
+    torch.testing.assert_close(means.cpu(), plain_box_mean.neighbourhood_mean(images))
 
 
 @pytest.mark.parametrize(("height", "width"), [(20, 31), (4, 70), (40, 2)])

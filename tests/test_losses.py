@@ -50,7 +50,7 @@ def change(e: Evaluation, **sample: torch.Tensor) -> Evaluation:
 
 def test_a_perfect_explanation_costs_nothing() -> None:
     e = evaluation()
-    for term in (losses.colour, losses.gradient, losses.flow_uv, losses.flow_alpha, losses.residual):
+    for term in (losses.colour, losses.gradient, losses.flow_uv, losses.flow_alpha, losses.lighting_prior):
         assert float(term(e)) == pytest.approx(0, abs=1e-7)
     # 1e-3 on the determinant, as published, leaves a trace.
     assert float(losses.rigidity(e)) == pytest.approx(0, abs=1e-2)
@@ -116,20 +116,22 @@ def test_sparsity_counts_hidden_texture_of_objects_only() -> None:
     assert float(losses.sparsity(evaluation(0.75))) == pytest.approx(3 * (0.25 * 0.5) ** 2, rel=1e-4)
 
 
-def test_residual() -> None:
+def test_lighting_prior() -> None:
     e = evaluation()
-    assert float(losses.residual(change(e, lighting=e.sample.lighting * 1.5))) == pytest.approx(2 * 3 * 0.25, rel=1e-4)
+    assert float(losses.lighting_prior(change(e, lighting=e.sample.lighting * 1.5))) == pytest.approx(
+        2 * 3 * 0.25, rel=1e-4
+    )
 
 
-def test_residual_consistency_wants_unseen_light_correlated_and_flat() -> None:
+def test_lighting_consistency_wants_unseen_light_correlated_and_flat() -> None:
     e = evaluation()
-    same = float(losses.residual_consistency(e))
+    same = float(losses.lighting_consistency(e))
     flatter = dataclasses.replace(e, patch_unseen=1 + 0.1 * e.patch_unseen)
     opposite = dataclasses.replace(e, patch_unseen=-e.patch_unseen)
-    assert float(losses.residual_consistency(flatter)) < same
-    assert float(losses.residual_consistency(opposite)) == pytest.approx(same + 2, rel=1e-2)
+    assert float(losses.lighting_consistency(flatter)) < same
+    assert float(losses.lighting_consistency(opposite)) == pytest.approx(same + 2, rel=1e-2)
     never = dataclasses.replace(e, patch_weight=torch.zeros(2, TILES))
-    assert float(losses.residual_consistency(never)) == 0
+    assert float(losses.lighting_consistency(never)) == 0
 
 
 @pytest.mark.parametrize("objects", [1, 2])

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from layerloom.model.encoding import EncodedNetwork, Lattice
-from layerloom.ops import reference
-from layerloom.ops.reference import GridLayout
+from layerloom.ops.hash_encode.layout import GridLayout, table_index
 from layerloom.train.trainer import Trainer
 from timing.clock import own_stream, time_work
 
@@ -23,7 +22,7 @@ def entries_per_tile(points: Tensor, layout: GridLayout) -> int:
         counts = torch.tensor(cells, device=points.device)
         corner = torch.minimum((points * counts).long(), counts - 1)
         rows = [
-            reference.table_index(corner + torch.tensor(bits, device=points.device), layout, level)
+            table_index(corner + torch.tensor(bits, device=points.device), layout, level)
             for bits in product((0, 1), repeat=layout.dimensions)
         ]
         per_tile = torch.stack(rows, -1).view(len(points) // TILE_POINTS, -1).sort(1).values

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from layerloom.ops.dispatch import Kernel, hash_encode, mlp, use_kernel
-from layerloom.ops.reference import GridLayout
+from layerloom.ops.hash_encode.layout import GridLayout
 from timing.bounds import TILE_POINTS, entries_per_tile, mlp_bounds, random_access_rates
 from timing.clock import Work, own_stream, time_work
 from timing.figures import Figure, figure

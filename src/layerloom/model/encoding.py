@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from layerloom.ops.dispatch import hash_encode, lattice, mlp
-from layerloom.ops.reference import GridLayout
+from layerloom.ops.hash_encode.layout import GridLayout
 
 
 def grid_resolutions(

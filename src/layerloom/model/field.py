@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from layerloom.core.geometry import Size, frame_to_unit_time, long_edge, rescale_positions, transform_points
 from layerloom.model.encoding import EncodedNetwork, Lattice, grid_resolutions
 from layerloom.ops.dispatch import choose_kernel
-from layerloom.ops.reference import GridLayout
+from layerloom.ops.hash_encode.layout import GridLayout
 
 if TYPE_CHECKING:
     from layerloom.ops.mapping.triton import Mapping

@@ -15,8 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from layerloom.ops import reference
-from layerloom.ops.reference import GridLayout
+from layerloom.ops.box_mean import reference as plain_box_mean
+from layerloom.ops.hash_encode import reference as plain_hash_encode
+from layerloom.ops.hash_encode.layout import GridLayout
+from layerloom.ops.mlp import reference as plain_mlp
+from layerloom.ops.splat import reference as plain_splat
 
 Kernel = Literal["reference", "cpu", "triton"]
 
@@ -32,17 +35,17 @@ def hash_encode(
     layout: GridLayout,
     output_dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "n levels_features"]:
-    """`reference.hash_encode` by the fastest kernel there is; the features are returned as `output_dtype`."""
+    """`hash_encode.reference` by the fastest kernel there is; the features are returned as `output_dtype`."""
     kernel = choose_kernel("hash_encode", points, table)
     if kernel == "triton":
-        from layerloom.ops.hash_encode import triton as hashgrid
+        from layerloom.ops.hash_encode import triton
 
-        return hashgrid.hash_encode(points, table, layout, output_dtype)
+        return triton.hash_encode(points, table, layout, output_dtype)
     if kernel == "cpu":
-        from layerloom.ops import cpu
+        from layerloom.ops.hash_encode import cpu
 
         return cpu.hash_encode(points, table, layout).to(output_dtype)
-    return reference.hash_encode(points, table, layout).to(output_dtype)
+    return plain_hash_encode.hash_encode(points, table, layout).to(output_dtype)
 
 
 def lattice(
@@ -50,10 +53,10 @@ def lattice(
 ) -> Float[Tensor, "n features"]:
     """The sum over the levels of `hash_encode`; in one go where no gradient is asked for."""
     if not torch.is_grad_enabled() and choose_kernel("lattice", points, table) == "triton":
-        from layerloom.ops.hash_encode import triton as hashgrid
+        from layerloom.ops.hash_encode import triton
 
         output = points.new_empty(len(points), layout.features)
-        hashgrid.lattice(points.contiguous(), table, layout, output)
+        triton.lattice(points.contiguous(), table, layout, output)
         return output
     return hash_encode(points, table, layout).view(points.shape[0], -1, layout.features).sum(1)
 
@@ -63,18 +66,18 @@ def mlp(
     weights: Sequence[Float[Tensor, "_ _"]],
     biases: Sequence[Float[Tensor, " _"]] | None = None,
 ) -> Float[Tensor, "n outputs"]:
-    """`reference.mlp` by the fastest kernel there is; on the CPU that is PyTorch's own matrix product.
+    """`mlp.reference` by the fastest kernel there is; on the CPU that is PyTorch's own matrix product.
 
     On CUDA products are taken in x's type: bfloat16, or tf32 for float32. The output has the weights' type.
     """
     if choose_kernel("mlp", *weights) == "triton":
-        from layerloom.ops.mlp import triton as triton_mlp
+        from layerloom.ops.mlp import triton
 
-        reason = triton_mlp.obstacle(weights)
+        reason = triton.obstacle(weights)
         if not reason:
-            return triton_mlp.mlp(x, weights, biases)
+            return triton.mlp(x, weights, biases)
         note_choice(f"mlp of {len(weights)} layers on {x.device.type}", "reference", reason)
-    return reference.mlp(x.to(weights[0].dtype), weights, biases)
+    return plain_mlp.mlp(x.to(weights[0].dtype), weights, biases)
 
 
 def splat(
@@ -83,32 +86,32 @@ def splat(
     size: tuple[int, int],
     into: Float[Tensor, "texels c"],
 ) -> None:
-    """`reference.splat` by the fastest kernel there is."""
+    """`splat.reference` by the fastest kernel there is."""
     kernel = choose_kernel("splat", values, positions, into)
     if kernel == "triton":
-        from layerloom.ops.splat import triton as triton_splat
+        from layerloom.ops.splat import triton
 
-        triton_splat.splat(values, positions, size, into)
+        triton.splat(values, positions, size, into)
     elif kernel == "cpu":
-        from layerloom.ops import cpu
+        from layerloom.ops.splat import cpu
 
         cpu.splat(values, positions, size, into)
     else:
-        reference.splat(values, positions, size, into)
+        plain_splat.splat(values, positions, size, into)
 
 
 def neighbourhood_mean(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-    """`reference.neighbourhood_mean` by the fastest kernel there is. Not differentiable."""
+    """`box_mean.reference` by the fastest kernel there is. Not differentiable."""
     kernel = choose_kernel("neighbourhood_mean", images)
     if kernel == "triton":
-        from layerloom.ops.box_mean import triton as neighbourhood
+        from layerloom.ops.box_mean import triton
 
-        return neighbourhood.neighbourhood_mean(images)
+        return triton.neighbourhood_mean(images)
     if kernel == "cpu":
-        from layerloom.ops import cpu
+        from layerloom.ops.box_mean import cpu
 
         return cpu.neighbourhood_mean(images)
-    return reference.neighbourhood_mean(images)
+    return plain_box_mean.neighbourhood_mean(images)
 
 
 @contextmanager

@@ -110,12 +110,12 @@ def sparsity(e: Evaluation) -> Float[Tensor, ""]:
     return hidden.square().sum(-1).sum(0).mean()
 
 
-def residual(e: Evaluation) -> Float[Tensor, ""]:
+def lighting_prior(e: Evaluation) -> Float[Tensor, ""]:
     """(R − 1)² (hashing-nvd, residual): the texture, not the light, explains what it can."""
     return (e.sample.lighting - 1).square().sum(-1).sum(0).mean()
 
 
-def residual_consistency(e: Evaluation) -> Float[Tensor, ""]:
+def lighting_consistency(e: Evaluation) -> Float[Tensor, ""]:
     """(1 − Pearson correlation of R unseen with R seen) + 16 · variance of R unseen (hashing-nvd, consistency).
 
     Per colour channel over 3×3 texel patches, at a time when the patch is out of the frame: there lighting must stay
@@ -165,8 +165,8 @@ TERMS = (
     Term("rigidity", rigidity, 0.001),
     Term("global_rigidity", global_rigidity, 0.01, active_until=0.1),
     Term("sparsity", sparsity, 0.01),
-    Term("residual", residual, 0.2),
-    Term("residual_consistency", residual_consistency, 0.01),
+    Term("lighting_prior", lighting_prior, 0.2),
+    Term("lighting_consistency", lighting_consistency, 0.01),
 )
 
 

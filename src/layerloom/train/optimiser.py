@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from layerloom.model.encoding import EncodedNetwork, Lattice
 from layerloom.model.field import Layer
-from layerloom.ops.reference import GridLayout
+from layerloom.ops.hash_encode.layout import GridLayout
 from layerloom.train.settings import LearningRates
 
 BETAS = (0.9, 0.99)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 FAR_PIXELS = 100.0
 PATCH_TILES = 64
-"""How many tiles of a batch lend one 3×3 patch to the residual consistency term."""
+"""How many tiles of a batch lend one 3×3 patch to the lighting consistency term."""
 REPORT_SECONDS = 0.5
 COLOUR = [term.name for term in TERMS].index("colour")
 

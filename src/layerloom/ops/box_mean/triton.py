@@ -14,7 +14,7 @@ import triton.language as tl
 from jaxtyping import Float32
 from torch import Tensor
 
-from layerloom.ops.reference import NEIGHBOURHOOD_PIXELS
+from layerloom.ops.box_mean.reference import NEIGHBOURHOOD_PIXELS
 
 LAUNCH = {"ROWS": 16, "COLUMNS": 64, "num_warps": 4}
 

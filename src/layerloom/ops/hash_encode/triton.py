@@ -22,7 +22,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from layerloom.ops.reference import HASH_PRIMES, GridLayout
+from layerloom.ops.hash_encode.layout import HASH_PRIMES, GridLayout
 
 FORWARD_LAUNCH = {"BLOCK": 128, "num_warps": 4}
 BACKWARD_LAUNCH = {"BLOCK": 64, "num_warps": 1}

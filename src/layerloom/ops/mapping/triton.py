@@ -14,8 +14,8 @@ import triton.language as tl
 from jaxtyping import Float32, Int32, Integer
 from torch import Tensor
 
+from layerloom.ops.hash_encode.layout import GridLayout
 from layerloom.ops.hash_encode.triton import encode_backward, interpolate, level_table
-from layerloom.ops.reference import GridLayout
 
 SMALLEST_BLOCK = 16
 POINTS_A_PROGRAM = 128

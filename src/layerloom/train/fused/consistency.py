@@ -1,7 +1,7 @@
 # pyright: basic, reportGeneralTypeIssues=false, reportArgumentType=false
 # pyright: reportCallIssue=false, reportAssignmentType=false, reportOperatorIssue=false
 # (Triton compiles these functions from their source; its pointers and blocks have no Python types.)
-"""The residual consistency term in Triton, one program a patch: same meaning as `losses.residual_consistency`.
+"""The lighting consistency term in Triton, one program a patch: same meaning as `losses.lighting_consistency`.
 
 Some tiles lend a patch of 3×3 texels: the first of those with objects, for every layer, and the first of those of pure
 background, for the background alone. Patches are stored by layer: the background's (both kinds), then each object's.

@@ -31,9 +31,9 @@ TERMS = (
     "rigidity",
     "global_rigidity",
     "sparsity",
-    "residual",
+    "lighting_prior",
 )
-"""What `objective` works out, in this order; the consistency of residuals is `consistency`'s."""
+"""What `objective` works out, in this order; the consistency of lighting is `consistency`'s."""
 
 
 class Sizes(NamedTuple):
@@ -225,7 +225,7 @@ def objective_kernel(
     uv, start, partner_uv, far_uv, far_start,
     values, grad_odds, grad_texture_logits, grad_log_light, grad_uv, grad_partner_uv, grad_far_uv,
     weight_colour, weight_gradient, weight_mask_guidance, weight_one_layer_per_pixel, weight_flow_alpha, weight_flow_uv,
-    weight_rigidity, weight_global_rigidity, weight_sparsity, weight_residual,
+    weight_rigidity, weight_global_rigidity, weight_sparsity, weight_lighting_prior,
     tiles, tiles_with_objects, FLOOR, EPSILON, SOFT_NORM,
     OBJECTS: tl.constexpr, HAS_FAR: tl.constexpr, SIDE: tl.constexpr, TERM_COUNT: tl.constexpr,
 ):  # fmt: skip
@@ -238,85 +238,52 @@ def objective_kernel(
     has_objects = tile < tiles_with_objects
     layers = tl.where(has_objects, OBJECTS + 1, 1)
     per_pixel = 1.0 / (tiles * PIXELS)
-    per_step = 1.0 / (tiles * (PIXELS - SIDE))
-
-    # Gradient with respect to the composite's colour.
-    slope_r, cost_colour_r, cost_gradient_r = colour_slope(error, tile, row, column, 0, SIDE)
-    slope_g, cost_colour_g, cost_gradient_g = colour_slope(error, tile, row, column, 1, SIDE)
-    slope_b, cost_colour_b, cost_gradient_b = colour_slope(error, tile, row, column, 2, SIDE)
-    share, share_steps = 2 * weight_colour * per_pixel, 2 * weight_gradient * per_step
-    red = share * tl.load(error + place * 3) + share_steps * slope_r
-    green = share * tl.load(error + place * 3 + 1) + share_steps * slope_g
-    blue = share * tl.load(error + place * 3 + 2) + share_steps * slope_b
+    red, green, blue = composite_terms(
+        error, values, weight_colour, weight_gradient, tiles, tile, row, column, SIDE, TERM_COUNT
+    )
     value = values + tile * TERM_COUNT
-    tl.store(value, tl.sum(cost_colour_r + cost_colour_g + cost_colour_b) * per_pixel)
-    tl.store(value + 1, tl.sum(cost_gradient_r + cost_gradient_g + cost_gradient_b) * per_step)
 
     # Every second pixel, on a checkerboard, has a flow partner.
     has_partner = (row % 2) == (column % 2)
     half = row % 2 * (HALF // 2) + row // 2 * (SIDE // 2) + column // 2
     confidence = tl.load(partner_confidence + tile * HALF + half, mask=has_partner, other=0.0)
     sure = tl.load(trust + place)
-    left = tl.full([PIXELS], 1.0, tl.float32)
-    partner_left, largest = left, left * 0
-    if has_objects:
-        for layer in tl.static_range(OBJECTS):
-            here = layer * tiles_with_objects + tile
-            own = tl.load(own_alpha + here * PIXELS + lane)
-            largest = tl.maximum(largest, own * left)
-            left *= 1 - own
-            partner_left *= 1 - tl.load(partner_alpha + here * HALF + half, mask=has_partner, other=0.0)
+    left, largest = largest_share(own_alpha, tiles_with_objects, tile, lane, OBJECTS, PIXELS)
     largest = tl.maximum(largest, left)
     clamped = tl.maximum(largest, EPSILON)
     tl.store(value + 3, -tl.sum(tl.log(clamped)) * per_pixel)
     slope_largest = tl.where(largest >= EPSILON, -weight_one_layer_per_pixel * per_pixel / clamped, 0.0)
 
-    mask_cost, alpha_cost, uv_cost = left * 0, left * 0, left * 0
-    rigid_cost, sparse_cost, light_cost = left * 0, left * 0, left * 0
-    far_cost = tl.sum(left * 0)
-    behind, partner_behind = left * 0, left * 0
+    none = left * 0
+    mask_cost, alpha_cost, uv_cost, rigid_cost, sparse_cost, light_cost = none, none, none, none, none, none
+    far_cost = tl.sum(none)
+    behind, partner_behind = none, none
     # Back to front: `behind` is the gradient with respect to what a layer leaves to those behind it.
     for layer in tl.static_range(OBJECTS, -1, -1):
         if has_objects | (layer == OBJECTS):
             slot = first_tile(layer, tiles, tiles_with_objects, OBJECTS) + tile
             here = layer * tiles_with_objects + tile
-            front, partner_front = tl.full([PIXELS], 1.0, tl.float32), tl.full([PIXELS], 1.0, tl.float32)
-            if has_objects:
-                for other in tl.static_range(layer):
-                    nearer = other * tiles_with_objects + tile
-                    front *= 1 - tl.load(own_alpha + nearer * PIXELS + lane)
-                    partner_front *= 1 - tl.load(partner_alpha + nearer * HALF + half, mask=has_partner, other=0.0)
-            own, partner_own = tl.full([PIXELS], 1.0, tl.float32), tl.full([PIXELS], 1.0, tl.float32)
-            if layer < OBJECTS:
-                own = tl.load(own_alpha + here * PIXELS + lane)
-                partner_own = tl.load(partner_alpha + here * HALF + half, mask=has_partner, other=0.0)
+            front, own = coverage_here(
+                own_alpha, layer, tiles_with_objects, tile, lane, has_objects, lane >= 0, OBJECTS, PIXELS, PIXELS
+            )
+            partner_front, partner_own = coverage_here(
+                partner_alpha, layer, tiles_with_objects, tile, half, has_objects, has_partner, OBJECTS, HALF, PIXELS
+            )
             alpha, partner = own * front, partner_own * partner_front
+            per_object = none + (weight_sparsity * per_pixel if layer < OBJECTS else 0.0)
+            slope_alpha, sparse, light = colour_terms(
+                texture_logits, log_light, grad_texture_logits, grad_log_light, slot * PIXELS + lane, alpha,
+                red, green, blue, per_object, weight_lighting_prior * per_pixel,
+            )  # fmt: skip
+            light_cost += light
+            if layer < OBJECTS:
+                sparse_cost += sparse
 
-            # Colour, light and sparsity, channel by channel.
-            slope_alpha = tl.zeros([PIXELS], tl.float32)
-            per_object = tl.zeros([PIXELS], tl.float32) + (weight_sparsity * per_pixel if layer < OBJECTS else 0.0)
-            for channel in tl.static_range(3):
-                at = (slot * PIXELS + lane) * 3 + channel
-                slope = red if channel == 0 else (green if channel == 1 else blue)
-                texture, light = tl.sigmoid(tl.load(texture_logits + at)), tl.exp(tl.load(log_light + at))
-                hidden = (1 - alpha) * texture
-                slope_alpha += slope * texture * light - 2 * per_object * hidden * texture
-                slope_texture = slope * alpha * light + 2 * per_object * hidden * (1 - alpha)
-                tl.store(grad_texture_logits + at, slope_texture * texture * (1 - texture))
-                slope_light = slope * alpha * texture + 2 * weight_residual * per_pixel * (light - 1)
-                tl.store(grad_log_light + at, slope_light * light)
-                light_cost += (light - 1) * (light - 1)
-                if layer < OBJECTS:
-                    sparse_cost += hidden * hidden
-
-            # Terms of alpha.
             if has_objects:
                 believed = tl.load(coverage + here * PIXELS + lane)
-                inner = tl.minimum(tl.maximum(alpha, EPSILON), 1 - EPSILON)
-                mask_cost -= sure * (believed * tl.log(inner) + (1 - believed) * tl.log(1 - inner))
-                slope = -sure * (believed / inner - (1 - believed) / (1 - inner))
-                free = (alpha >= EPSILON) & (alpha <= 1 - EPSILON)
-                slope_alpha += tl.where(free, slope * weight_mask_guidance * per_pixel / layers, 0.0)
+                cost, slope = guidance(alpha, believed, sure, EPSILON)
+                mask_cost += cost
+                slope_alpha += slope * weight_mask_guidance * per_pixel / layers
                 slope_alpha += tl.where(alpha == largest, slope_largest, 0.0)
             difference = tl.where(has_partner, alpha - partner, 0.0)
             alpha_cost += tl.abs(difference) * confidence
@@ -325,32 +292,25 @@ def objective_kernel(
             slope_alpha += slope_flow
             if layer < OBJECTS:
                 learned = grad_odds + layer * tiles_with_objects * (PIXELS + HALF)
-                unclamped = (own > FLOOR) & (own < 1 - FLOOR)
-                slope = front * (slope_alpha - behind)
-                tl.store(learned + tile * PIXELS + lane, tl.where(unclamped, slope * own * (1 - own), 0.0))
-                unclamped = (partner_own > FLOOR) & (partner_own < 1 - FLOOR)
-                slope = partner_front * (-slope_flow - partner_behind)
-                slope = tl.where(unclamped, slope * partner_own * (1 - partner_own), 0.0)
-                tl.store(learned + tiles_with_objects * PIXELS + tile * HALF + half, slope, mask=has_partner)
+                store_odds(learned + tile * PIXELS + lane, front * (slope_alpha - behind), own, FLOOR, lane >= 0)
+                learned += tiles_with_objects * PIXELS + tile * HALF + half
+                store_odds(learned, partner_front * (-slope_flow - partner_behind), partner_own, FLOOR, has_partner)
                 behind = own * slope_alpha + (1 - own) * behind
                 partner_behind = partner_own * -slope_flow + (1 - partner_own) * partner_behind
             else:
                 behind, partner_behind = slope_alpha, -slope_flow
 
-            # Terms of the mapping.
             at, at_partner = (slot * PIXELS + lane) * 2, (slot * HALF + half) * 2
-            away_x = tl.load(uv + at) - tl.load(partner_uv + at_partner, mask=has_partner, other=0.0)
-            away_y = tl.load(uv + at + 1) - tl.load(partner_uv + at_partner + 1, mask=has_partner, other=0.0)
-            away = tl.sqrt(away_x * away_x + away_y * away_y + SOFT_NORM * SOFT_NORM)
-            uv_cost += (away - SOFT_NORM) * alpha * confidence
-            slope = weight_flow_uv * 2 * per_pixel * alpha * confidence / away
-            tl.store(grad_partner_uv + at_partner, -slope * away_x, mask=has_partner)
-            tl.store(grad_partner_uv + at_partner + 1, -slope * away_y, mask=has_partner)
+            weight = weight_flow_uv * 2 * per_pixel
+            cost, pull_x, pull_y = flow_terms(
+                uv, partner_uv, grad_partner_uv, at, at_partner, alpha * confidence, weight, SOFT_NORM, has_partner
+            )
+            uv_cost += cost
             cost, u, v = tile_stretch(uv, start, slot, row, column, SIDE)
             rigid_cost += cost / layers
             per_cell = weight_rigidity / (tiles * layers * (SIDE - 1) * (SIDE - 1))
-            tl.store(grad_uv + at, slope * away_x + per_cell * u)
-            tl.store(grad_uv + at + 1, slope * away_y + per_cell * v)
+            tl.store(grad_uv + at, pull_x + per_cell * u)
+            tl.store(grad_uv + at + 1, pull_y + per_cell * v)
             if HAS_FAR:
                 at, share = slot * 6, 1.0 / (tiles * layers)
                 cost = far_stretch(far_uv + at, far_start + at, grad_far_uv + at, weight_global_rigidity * share)
@@ -363,6 +323,106 @@ def objective_kernel(
     tl.store(value + 7, far_cost)
     tl.store(value + 8, tl.sum(sparse_cost) * per_pixel)
     tl.store(value + 9, tl.sum(light_cost) * per_pixel)
+
+
+@triton.jit
+def composite_terms(
+    error, values, weight_colour, weight_gradient, tiles, tile, row, column,
+    SIDE: tl.constexpr, TERM_COUNT: tl.constexpr,
+):  # fmt: skip
+    """Store the values of colour and gradient; return the gradient with respect to the composite's red, green, blue."""
+    per_pixel, per_step = 1.0 / (tiles * SIDE * SIDE), 1.0 / (tiles * (SIDE * SIDE - SIDE))
+    place = (tile * SIDE * SIDE + row * SIDE + column) * 3
+    slope_r, cost_colour_r, cost_gradient_r = colour_slope(error, tile, row, column, 0, SIDE)
+    slope_g, cost_colour_g, cost_gradient_g = colour_slope(error, tile, row, column, 1, SIDE)
+    slope_b, cost_colour_b, cost_gradient_b = colour_slope(error, tile, row, column, 2, SIDE)
+    share, share_steps = 2 * weight_colour * per_pixel, 2 * weight_gradient * per_step
+    red = share * tl.load(error + place) + share_steps * slope_r
+    green = share * tl.load(error + place + 1) + share_steps * slope_g
+    blue = share * tl.load(error + place + 2) + share_steps * slope_b
+    value = values + tile * TERM_COUNT
+    tl.store(value, tl.sum(cost_colour_r + cost_colour_g + cost_colour_b) * per_pixel)
+    tl.store(value + 1, tl.sum(cost_gradient_r + cost_gradient_g + cost_gradient_b) * per_step)
+    return red, green, blue
+
+
+@triton.jit
+def largest_share(own_alpha, tiles_with_objects, tile, lane, OBJECTS: tl.constexpr, PIXELS: tl.constexpr):
+    """What the objects leave, and the largest share that one of them has."""
+    left = tl.full([PIXELS], 1.0, tl.float32)
+    largest = left * 0
+    if tile < tiles_with_objects:
+        for layer in tl.static_range(OBJECTS):
+            own = tl.load(own_alpha + (layer * tiles_with_objects + tile) * PIXELS + lane)
+            largest = tl.maximum(largest, own * left)
+            left *= 1 - own
+    return left, largest
+
+
+@triton.jit
+def coverage_here(
+    alphas, layer: tl.constexpr, tiles_with_objects, tile, place, has_objects, exists,
+    OBJECTS: tl.constexpr, WIDTH: tl.constexpr, PIXELS: tl.constexpr,
+):  # fmt: skip
+    """What the layers in front of one leave it, and its own coverage; `place` in a tile of WIDTH entries."""
+    front, own = tl.full([PIXELS], 1.0, tl.float32), tl.full([PIXELS], 1.0, tl.float32)
+    if has_objects:
+        for other in tl.static_range(layer):
+            nearer = other * tiles_with_objects + tile
+            front *= 1 - tl.load(alphas + nearer * WIDTH + place, mask=exists, other=0.0)
+    if layer < OBJECTS:
+        own = tl.load(alphas + (layer * tiles_with_objects + tile) * WIDTH + place, mask=exists, other=0.0)
+    return front, own
+
+
+@triton.jit
+def colour_terms(
+    texture_logits, log_light, grad_texture_logits, grad_log_light, place, alpha, red, green, blue,
+    per_object, per_light,
+):  # fmt: skip
+    """Store the gradients of texture and light; return that of alpha, and the costs of sparsity and lighting prior."""
+    slope_alpha, sparse_cost, light_cost = alpha * 0, alpha * 0, alpha * 0
+    for channel in tl.static_range(3):
+        at = place * 3 + channel
+        slope = red if channel == 0 else (green if channel == 1 else blue)
+        texture, light = tl.sigmoid(tl.load(texture_logits + at)), tl.exp(tl.load(log_light + at))
+        hidden = (1 - alpha) * texture
+        slope_alpha += slope * texture * light - 2 * per_object * hidden * texture
+        slope_texture = slope * alpha * light + 2 * per_object * hidden * (1 - alpha)
+        tl.store(grad_texture_logits + at, slope_texture * texture * (1 - texture))
+        slope_light = slope * alpha * texture + 2 * per_light * (light - 1)
+        tl.store(grad_log_light + at, slope_light * light)
+        light_cost += (light - 1) * (light - 1)
+        sparse_cost += hidden * hidden
+    return slope_alpha, sparse_cost, light_cost
+
+
+@triton.jit
+def guidance(alpha, believed, sure, EPSILON):
+    """Cross entropy of alpha against the masks, and its slope."""
+    inner = tl.minimum(tl.maximum(alpha, EPSILON), 1 - EPSILON)
+    cost = -sure * (believed * tl.log(inner) + (1 - believed) * tl.log(1 - inner))
+    slope = -sure * (believed / inner - (1 - believed) / (1 - inner))
+    return cost, tl.where((alpha >= EPSILON) & (alpha <= 1 - EPSILON), slope, 0.0)
+
+
+@triton.jit
+def store_odds(at, slope, own, FLOOR, exists):
+    """The gradient of learned odds from that of own coverage, none where coverage is clamped."""
+    unclamped = (own > FLOOR) & (own < 1 - FLOOR)
+    tl.store(at, tl.where(unclamped, slope * own * (1 - own), 0.0), mask=exists)
+
+
+@triton.jit
+def flow_terms(uv, partner_uv, grad_partner_uv, at, at_partner, share, weight, SOFT_NORM, has_partner):
+    """The cost of flow uv, and its pull on the tile's own uv; stores the pull on the partners'."""
+    away_x = tl.load(uv + at) - tl.load(partner_uv + at_partner, mask=has_partner, other=0.0)
+    away_y = tl.load(uv + at + 1) - tl.load(partner_uv + at_partner + 1, mask=has_partner, other=0.0)
+    away = tl.sqrt(away_x * away_x + away_y * away_y + SOFT_NORM * SOFT_NORM)
+    slope = weight * share / away
+    tl.store(grad_partner_uv + at_partner, -slope * away_x, mask=has_partner)
+    tl.store(grad_partner_uv + at_partner + 1, -slope * away_y, mask=has_partner)
+    return (away - SOFT_NORM) * share, slope * away_x, slope * away_y
 
 
 @triton.jit

@@ -88,7 +88,7 @@ class FusedStep:
             layer.look_up()
         objective.composite(sizes, batch, arrays, self.zone, SEEING_LIMITS)
         objective.objective(sizes, batch, arrays, weights, LIMITS)
-        consistency.consistency(sizes, self.patch_source, self.patches, weights.get("residual_consistency", 0.0))
+        consistency.consistency(sizes, self.patch_source, self.patches, weights.get("lighting_consistency", 0.0))
         for layer in self.layers:
             layer.backward(batch, far_xy is not None)
         return torch.cat([arrays.values.sum(0), self.patches.values.sum(0, keepdim=True)])

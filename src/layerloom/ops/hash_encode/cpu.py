@@ -1,24 +1,22 @@
-"""The operations for CPUs, most of them compiled by Numba: same meaning, values and gradients as `reference`.
+"""Multiresolution grid encoding for CPUs, compiled by Numba: same meaning, values and gradients as `reference`.
 
 Forward: blocks of points in parallel. Backward: each thread owns whole levels, so the table's gradient needs no
-atomics and does not depend on timing; the points' gradient is summed per thread first. Splatting: each thread owns
-rows of texels, likewise. Means over neighbourhoods are OpenCV's.
+atomics and does not depend on timing; the points' gradient is summed per thread first.
 """
 
 from functools import lru_cache
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float32
-from numba import njit, prange, set_num_threads
-from numba.core import config
+from numba import njit, prange
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from layerloom.core.jit import compiled
-from layerloom.ops.reference import HASH_PRIMES, NEIGHBOURHOOD_PIXELS, GridLayout
+from layerloom.ops.cpu_threads import use_torch_threads
+from layerloom.ops.hash_encode.layout import HASH_PRIMES, GridLayout
 
 POINTS_PER_BLOCK = 256
 
@@ -43,7 +41,7 @@ class Encode(torch.autograd.Function):
         use_torch_threads()
         loops = encode_2d if layout.dimensions == 2 else encode_3d
         cells, factors, masks = metadata(layout)
-        loops(as_array(points), as_array(table), cells, factors, masks, as_array(output))
+        loops(_array(points), _array(table), cells, factors, masks, _array(output))
         ctx.save_for_backward(points, table)
         ctx.layout = layout
         return output
@@ -57,33 +55,15 @@ class Encode(torch.autograd.Function):
         # What nobody asks for stays empty, which the loops take as a sign to skip it.
         per_worker = torch.zeros(workers, points.shape[0] if needs_points else 0, points.shape[1])
         grad_table = torch.zeros(table.shape[0] if needs_table else 0, table.shape[1])
-        grads = as_array(grad_output.contiguous()), as_array(per_worker), as_array(grad_table)
+        grads = _array(grad_output.contiguous()), _array(per_worker), _array(grad_table)
         loops = encode_2d_backward if ctx.layout.dimensions == 2 else encode_3d_backward
         cells, factors, masks = metadata(ctx.layout)
-        loops(as_array(points), as_array(table), *grads, cells, factors, masks)
+        loops(_array(points), _array(table), *grads, cells, factors, masks)
         return per_worker.sum(0) if needs_points else None, grad_table if needs_table else None, None
 
 
-def splat(
-    values: Float32[Tensor, "c n"],
-    positions: Float32[Tensor, "n 2"],
-    size: tuple[int, int],
-    into: Float32[Tensor, "texels c"],
-) -> None:
-    """See `reference.splat`."""
-    threads = use_torch_threads()
-    splat_bands(as_array(values.contiguous()), as_array(positions.contiguous()), *size, as_array(into), threads)
-
-
-def as_array(tensor: Tensor) -> np.ndarray:
+def _array(tensor: Tensor) -> Array:
     return tensor.detach().numpy()
-
-
-def use_torch_threads() -> int:
-    """Let Numba use as many threads as PyTorch is allowed to; return how many."""
-    threads = min(torch.get_num_threads(), config.NUMBA_NUM_THREADS)  # pyright: ignore[reportAttributeAccessIssue]
-    set_num_threads(threads)
-    return threads
 
 
 @lru_cache(maxsize=64)
@@ -289,36 +269,3 @@ def encode_3d_backward(
                         grad_points[worker, i, 1] += dy * np.float32(cells[level, 1])
                     if free(points[i, 2]):
                         grad_points[worker, i, 2] += dz * np.float32(cells[level, 2])
-
-
-@compiled(parallel=True)
-def splat_bands(values: Array, positions: Array, columns: int, rows: int, into: Array, bands: int) -> None:
-    for band in prange(bands):
-        first, end = band * rows // bands, (band + 1) * rows // bands
-        for point in range(len(positions)):
-            x, y = positions[point, 0] - np.float32(0.5), positions[point, 1] - np.float32(0.5)
-            # Written so that a position that is not a number is dropped, too.
-            if not (x > -1 and x < columns and y > first - 1 and y < end):
-                continue
-            left, top = int(np.floor(x)), int(np.floor(y))
-            fx, fy = x - np.float32(left), y - np.float32(top)
-            for corner in range(4):
-                column, row = left + corner % 2, top + corner // 2
-                if 0 <= column < columns and first <= row < end:
-                    share = (fx if corner % 2 else 1 - fx) * (fy if corner // 2 else 1 - fy)
-                    texel = row * columns + column
-                    for channel in range(len(values)):
-                        into[texel, channel] += values[channel, point] * share
-
-
-def neighbourhood_mean(images: Float32[Tensor, "n c h w"]) -> Float32[Tensor, "n c h w"]:
-    """See `reference.neighbourhood_mean`; OpenCV's boxes take a hundredth of the time that PyTorch's take on a CPU."""
-    planes = images.detach().flatten(0, 1).numpy()
-    inside = _box(np.ones(planes.shape[1:], np.float32))
-    means = np.stack([_box(_box(plane) / inside) / inside for plane in planes])
-    return torch.from_numpy(means).view(images.shape)
-
-
-def _box(plane: Array) -> Array:
-    """Mean over a box, with zeros outside of the plane."""
-    return cv2.blur(plane, (NEIGHBOURHOOD_PIXELS, NEIGHBOURHOOD_PIXELS), borderType=cv2.BORDER_CONSTANT)
