@@ -64,7 +64,7 @@ class _Watched:
     edited: UInt8[np.ndarray, "t sh sw 3"]
     shares: UInt8[np.ndarray, "t l sh sw"]
     per_frame: dict[str, list[float]]
-    light: list[light.Followed]
+    lights: list[light.Followed]
     cards: list[light.Followed]
 
 
@@ -182,7 +182,7 @@ def _watch(project: Project, masks: Masks | None, perceive: Perceive | None, pro
         edited=np.empty((*reduced, 3), np.uint8),
         shares=np.empty((count, layers, *reduced[1:]), np.uint8),
         per_frame={},
-        light=[light.Followed() for _ in project.layers],
+        lights=[light.Followed() for _ in project.layers],
         cards=[light.Followed() for _ in project.layers],
     )
     pictures = zip(
@@ -221,7 +221,7 @@ def _follow_texture(
         texture = _shrink(layer.look_up(uv), small)
         lit = light.log_luma(_shrink(project.lighting(number, frame, uv=uv), small))
         sure = _shrink(shares[number], small) > SURE_ALPHA
-        watched.light[number].add(light.follows(lit, light.log_luma(texture), sure))
+        watched.lights[number].add(light.follows(lit, light.log_luma(texture), sure))
         watched.cards[number].add(light.follows(shown, light.luma(texture), sure))
 
 
@@ -232,7 +232,7 @@ def _light_figures(project: Project, watched: _Watched) -> dict[str, Any]:
             "follows_texture": none_if_not_finite(lit.share),
             "ghost_levels": none_if_not_finite(255 * card.following_rms),
         }
-        for layer, lit, card in zip(project.layers, watched.light, watched.cards, strict=True)
+        for layer, lit, card in zip(project.layers, watched.lights, watched.cards, strict=True)
     }
 
 
