@@ -43,20 +43,7 @@ SYNTHETIC: dict[str, dict[str, Any]] = {
     "synthetic-soft": {"seed": 2, "edge": 12.0},
 }
 CORES_A_MEASUREMENT = 4
-COLUMNS = (
-    "clip",
-    "size",
-    "train s",
-    "PSNR",
-    "unlit",
-    "IoU",
-    "halo px",
-    "30-frame tracks ≤ 2 px",
-    "log-light r",
-    "slope",
-    "ghost",
-    "fine light on texture",
-)
+COLUMNS = ("clip", "size", "train s", "PSNR", "unlit", "IoU", "halo px", "30-frame tracks ≤ 2 px", "log-light r")
 
 
 def main() -> None:
@@ -202,9 +189,6 @@ def _cells(row: dict[str, Any]) -> list[str]:
         _by_layer({"all": figures["mattes"]["halo_px"]}).removeprefix("all "),
         _by_layer(tracks),
         _by_layer(light),
-        _by_layer(row["truth"]["light_slope"] if row["truth"] else {}),
-        _by_layer({name: found["ghost_levels"] for name, found in figures["light"].items()}),
-        _by_layer({name: found["follows_texture"] for name, found in figures["light"].items()}),
     ]
 
 

@@ -44,7 +44,7 @@ def test_an_option_is_an_edit(name: str, text: str, edit: CanvasEdit) -> None:
     ("name", "text", "message"),
     [
         ("overlay", "logo.png", "'logo.png': the form is --overlay LAYER=FILE"),
-        ("overlay", "dog=logo.png; blend burn", "'blend' must be one of normal, multiply, screen, add"),
+        ("overlay", "dog=logo.png; blend burn", "blend: must be one of add, multiply, normal, screen, not 'burn'"),
         ("overlay", "dog=logo.png; at 3,4", "'at' is not known here; there are blend, ends"),
         ("overlay", "dog=logo.png; blend", "'blend' needs a value"),
         ("paint", "first:logo.png", "'first': a frame is a whole number"),
@@ -53,9 +53,9 @@ def test_an_option_is_an_edit(name: str, text: str, edit: CanvasEdit) -> None:
         ("place", "dog=logo.png; at 3:4,nan", "'nan' is not a number"),
         ("place", "dog=logo.png; at 1,2 3,4", "a place is at FRAME:X,Y or at X,Y"),
         ("place", "dog=logo.png; at 1,2; rigid yes", "'rigid' takes no value"),
-        ("place", "dog=logo.png; at 1,2; height 0", "height 0: allowed are"),
+        ("place", "dog=logo.png; at 1,2; height 0", "height: must be a number above 0 to 16384"),
         ("place", "dog=logo.png; corners 0:1,2 3,4 5,6", "a place with corners has four of them"),
-        ("text", "dog=Taxi; at 1,2; colour red", "write it as #rrggbb"),
+        ("text", "dog=Taxi; at 1,2; colour red", "colour: must be a colour #rrggbb"),
         ("text", "dog=Taxi; at 1,2; ends hold", "'ends' is not known here"),
     ],
 )

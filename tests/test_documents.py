@@ -15,7 +15,7 @@ from truth_project import make_truth_project
 from layerloom import media
 from layerloom.core.errors import LayerloomError
 from layerloom.data.project import Project
-from layerloom.edits.document import Overlay, Texture
+from layerloom.edits.canvas import Overlay, Texture
 from layerloom.export.export import export
 from layerloom.media.layered_documents import read_picture
 from layerloom.render.stream import render

@@ -18,7 +18,7 @@ from truth_project import make_truth_project
 
 from layerloom import media
 from layerloom.data.project import Project
-from layerloom.edits.document import Overlay, Texture
+from layerloom.edits.canvas import Overlay, Texture
 from layerloom.render.stream import render
 from layerloom.synthetic.clip import make_clip
 

@@ -4,7 +4,6 @@ The Triton kernel runs here on a GPU, or on the CPU in Triton's interpreter, whi
 is imported: `test_the_kernel_in_the_interpreter` runs a part of this file once more that way.
 """
 
-import dataclasses
 import os
 import subprocess
 import sys
@@ -25,8 +24,9 @@ from layerloom.compose.shot import Instance, Shot, is_still, shows_a_picture, st
 from layerloom.core.geometry import Size
 from layerloom.data.mattes import own_alphas
 from layerloom.data.project import Project
-from layerloom.edits.document import Background, Camera, Edit, Hide, Overlay, Paint
-from layerloom.edits.shot import Keyframe
+from layerloom.edits.canvas import Overlay, Paint
+from layerloom.edits.document import Background, Edit, Hide
+from layerloom.edits.shot import Camera, Keyframe
 from layerloom.render import reference as definition
 from layerloom.render.cpu.packing import Images
 from layerloom.render.residual import DetailMaps
@@ -76,7 +76,7 @@ def make_edits(project: Project, folder: Path) -> dict[str, Sequence[Edit]]:
     painted = Paint(1, folder / "paint.png")
     front = project.layers[0].name
     return {
-        "multiply": [dataclasses.replace(edit, blend="multiply") for edit in overlays],
+        "multiply": [Overlay(edit.layer, edit.file, "multiply") for edit in overlays],
         "none": [],
         "overlays": overlays,
         "paint": [*overlays[:2], painted, *overlays[2:]],

@@ -74,12 +74,12 @@ def test_cameras_move_in_the_course_of_the_shot(tmp_path: Path) -> None:
         ({"move": ("dog",)}, "the form is --move LAYER:RIGHT,DOWN"),
         ({"move": ("dog:1",)}, "the form is --move LAYER:RIGHT,DOWN"),
         ({"duplicate": ("dog:1,2,3,4,5",)}, "the form is --duplicate LAYER"),
-        ({"move": ("dog:1,2,0",)}, "scale 0: allowed are 0.01 to 100"),
+        ({"move": ("dog:1,2,0",)}, "scale: must be a number from 0.01 to 100, not 0"),
         ({"freeze": ("dog",)}, "the form is --freeze LAYER@FRAME"),
         ({"freeze": ("dog@-1",)}, "a frame is a whole number"),
-        ({"speed": 0.0}, "factor 0: allowed are 0.01 to 100"),
+        ({"speed": 0.0}, "factor: must be a number from 0.01 to 100, not 0"),
         ({"stabilize": "background:hard"}, "the form is --stabilize LAYER"),
-        ({"stabilize": "background:3"}, "strength 3: allowed are 0 to 1"),
+        ({"stabilize": "background:3"}, "strength: must be a number from 0 to 1, not 3"),
         ({"camera": ("pan:3",)}, "the form is --camera pan:RIGHT,DOWN"),
         ({"camera": ("zoom:x",)}, "the form is --camera zoom:FACTOR"),
         ({"camera": ("lock:first",)}, "a frame is a whole number"),
@@ -87,8 +87,14 @@ def test_cameras_move_in_the_course_of_the_shot(tmp_path: Path) -> None:
         ({"extend": "0.5"}, "allowed factors are 1 to 8"),
         ({"extend": "1,2"}, "the form is --extend"),
         ({"extend": "1,2,3,4.5"}, "pixels are whole numbers"),
-        ({"extend": "-1,2,3,4"}, "left -1: allowed are 0 to 16384"),
-        ({"unseen": "red"}, "allowed are transparent and a colour"),
+        ({"extend": "-1,2,3,4"}, "left: must be a whole number from 0 to 16384, not -1"),
+        ({"extend": "inf,0,0,0"}, "the form is --extend"),
+        ({"extend": "nan"}, "the form is --extend"),
+        ({"move": ("dog:nan,2",)}, "the form is --move LAYER:RIGHT,DOWN"),
+        ({"move": ("dog:1e9,2",)}, "right: must be a number from -1000000 to 1000000"),
+        ({"speed": float("nan")}, "factor: must be a number from 0.01 to 100, not nan"),
+        ({"freeze": (f"dog@{'9' * 5000}",)}, "a frame is a whole number"),
+        ({"unseen": "red"}, "must be transparent, or a colour"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, object], message: str) -> None:
@@ -99,11 +105,14 @@ def test_wrong_options_are_refused(options: dict[str, object], message: str) -> 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "camera: not valid JSON"),
+        ("{", "camera.json: not valid JSON"),
         ("[]", "camera: the file's format is not 'layerloom-camera'"),
         ('{"format": "layerloom-camera", "version": 2}', "camera: version 2; this layerloom reads version 1"),
-        ('{"format": "layerloom-camera", "version": 1}', "neither keyframes nor a frame to lock to"),
-        ('{"format": "layerloom-camera", "version": 1, "path": []}', "a camera file has if wanted keyframes, lock"),
+        ('{"format": "layerloom-camera", "version": 1}', "camera: a camera has keyframes, or a frame to lock to"),
+        (
+            '{"format": "layerloom-camera", "version": 1, "path": []}',
+            "camera: 'path' is not known here; there are",
+        ),
     ],
 )
 def test_wrong_camera_files_are_named(tmp_path: Path, text: str, message: str) -> None:

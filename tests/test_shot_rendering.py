@@ -14,7 +14,8 @@ from layerloom.compose.shadows import shadow_share
 from layerloom.compose.shot_list import list_shots
 from layerloom.core.geometry import pixel_centres
 from layerloom.data.project import Project
-from layerloom.edits.document import Edit, Hide, Overlay
+from layerloom.edits.canvas import Overlay
+from layerloom.edits.document import Edit, Hide
 from layerloom.edits.shot import (
     Camera,
     Duplicate,

@@ -11,7 +11,7 @@ from truth_project import make_truth_project
 from layerloom import media
 from layerloom.data.layer_store import Layer
 from layerloom.data.project import Project
-from layerloom.edits.document import Texture
+from layerloom.edits.canvas import Texture
 from layerloom.render.stream import render
 from layerloom.synthetic.clip import make_clip
 

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from layerloom.cli.canvas_options import read_frame
 from layerloom.core.errors import LayerloomError
 from layerloom.data.project import Project
+from layerloom.edits.values import parse_frame
 
 Footage = Annotated[Positional[Path], arg(metavar="FOOTAGE")]
 ProjectFolder = Annotated[Positional[Path], arg(metavar="PROJECT")]
@@ -32,7 +32,7 @@ def parse_range(text: str | None) -> tuple[int | None, int | None]:
     first, colon, end = text.partition(":")
     if not colon:
         raise LayerloomError(f"--frames {text}: the form is A:B, half-open, such as 0:48")
-    return (read_frame(first) if first else None), (read_frame(end) if end else None)
+    return (parse_frame(first) if first else None), (parse_frame(end) if end else None)
 
 
 def source_range(project: Project, text: str | None) -> range:

@@ -20,7 +20,8 @@ from layerloom.core.progress import OnReport, Report
 from layerloom.data.mattes import mattes
 from layerloom.data.project import Project
 from layerloom.decompose import decompose, prepare
-from layerloom.edits.document import Edit, Paint, Texture
+from layerloom.edits.canvas import Paint, Texture
+from layerloom.edits.document import Edit
 from layerloom.evaluate.truth import painted_textures, truth_figures
 from layerloom.export.export import export
 from layerloom.render.stream import render
@@ -47,7 +48,6 @@ MEANINGS = {
     "true_ramp_px": "pixels; how wide the true one is",
     "background_edit_levels": "of 255; mean error along outlines before green and magenta",
     "light_correlation": "of learned and true lighting along the layer's texels; 1 is perfect",
-    "light_slope": "how strong the learned light's changes are beside the true ones'; 1 is perfect",
     "edit_psnr_inside": "dB; what was painted on one frame, in all others, against the true result",
     "edit_identical_outside": "whether every pixel away from the painting is the clip's own",
     "edit_changed_outside": "share of those pixels that are not",

@@ -7,10 +7,9 @@ from typing import Annotated
 
 from tyro.conf import UseAppendAction, arg
 
-from layerloom.cli.canvas_options import parse_file, read_frame
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size
-from layerloom.edits.document import camera_from_json
+from layerloom.edits.document import read_camera
 from layerloom.edits.shot import (
     Camera,
     Crop,
@@ -28,6 +27,7 @@ from layerloom.edits.shot import (
     Unseen,
     Unshadow,
 )
+from layerloom.edits.values import parse_frame, parse_number
 
 PLACING = "LAYER:RIGHT,DOWN[,SCALE[,DEGREES]]"
 
@@ -96,7 +96,7 @@ def _freeze(text: str) -> Freeze:
     layer, found, frame = text.rpartition("@")
     if not found:
         raise LayerloomError(f"'{text}': the form is --freeze LAYER@FRAME")
-    return Freeze(layer, read_frame(frame))
+    return Freeze(layer, parse_frame(frame))
 
 
 def _stabilize(text: str) -> Stabilize:
@@ -107,7 +107,7 @@ def _stabilize(text: str) -> Stabilize:
 def _camera(text: str, frames: range) -> Camera:
     kind, _, value = text.partition(":")
     if kind == "lock":
-        return Camera(lock=read_frame(value))
+        return Camera(lock=parse_frame(value))
     if kind == "pan":
         right, down = _numbers(value, "--camera pan:RIGHT,DOWN", (2,))
         return _in_the_course(frames, Keyframe(frames[-1], right, down))
@@ -116,7 +116,7 @@ def _camera(text: str, frames: range) -> Camera:
         return _in_the_course(frames, Keyframe(frames[-1], zoom=factor))
     if not Path(text).is_file():
         raise LayerloomError(f"{text}: no such camera file, nor one of lock:FRAME, pan:RIGHT,DOWN, zoom:FACTOR")
-    return parse_file(Path(text), camera_from_json)
+    return read_camera(Path(text))
 
 
 def _in_the_course(frames: range, end: Keyframe) -> Camera:
@@ -138,8 +138,8 @@ def _extend(text: str, size: Size) -> Extend:
 
 def _numbers(text: str, form: str, counts: Sequence[int]) -> list[float]:
     try:
-        numbers = [float(number) for number in text.split(",")]
-    except ValueError:
+        numbers = [parse_number(number) for number in text.split(",")]
+    except LayerloomError:
         raise LayerloomError(f"'{text}': the form is {form}") from None
     if len(numbers) not in counts:
         raise LayerloomError(f"'{text}': the form is {form}")

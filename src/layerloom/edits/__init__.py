@@ -2,6 +2,7 @@
 
 from layerloom.edits.canvas import At, Overlay, Paint, Place, Text, Texture
 from layerloom.edits.document import Background, Edit, Hide, edits_from_json, edits_to_json
+from layerloom.edits.selection import Hint, ObjectHints, Selection
 from layerloom.edits.shot import (
     Camera,
     Crop,
@@ -29,14 +30,17 @@ __all__ = [
     "Extend",
     "Freeze",
     "Hide",
+    "Hint",
     "Keyframe",
     "LeaveShadow",
     "Move",
+    "ObjectHints",
     "Overlay",
     "Paint",
     "Place",
     "Reverse",
     "Scale",
+    "Selection",
     "Speed",
     "Stabilize",
     "Text",

@@ -3,99 +3,93 @@
 `edits` takes them to JSON and back, `patches` carries them out. Frames are the source's, counted from 0.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from layerloom.core.errors import LayerloomError
+from layerloom.core.records import Colour, Coordinate, Frame, InvalidValue, Record, optional_path, path_field
+from layerloom.edits.values import EditRecord, Layer, Point
 
 Blend = Literal["normal", "multiply", "screen", "add"]
-"""How a picture is laid on what is there; `blending` has the formulas."""
+"""How a picture is laid on what is there; `compose.blend` has the formulas."""
 Ends = Literal["loop", "hold"]
 """What a video does after its last frame: start anew, or stay."""
-Point = tuple[float, float]
+Height = Annotated[float, Meta(gt=0, le=16384)]
 
 
-@dataclass(frozen=True)
-class Texture:
+class Texture(EditRecord):
     """An edited copy of the layer's exported texture; any size of its shape. It acts where it differs."""
 
-    layer: str
-    file: Path
+    layer: Layer
+    file: Path = path_field(converter=Path)
 
 
-@dataclass(frozen=True)
-class Overlay:
+class Overlay(EditRecord):
     """An RGBA image, or a video, laid over the layer's canvas; any size of the canvas' shape."""
 
-    layer: str
-    file: Path
+    layer: Layer
+    file: Path = path_field(converter=Path)
     blend: Blend = "normal"
     ends: Ends = "loop"
 
 
-@dataclass(frozen=True)
-class Paint:
+class Paint(EditRecord):
     """An RGBA image of frame size, painted on what is seen in that frame (the source's frames, from 0)."""
 
-    frame: int
-    file: Path
+    frame: Frame
+    file: Path = path_field(converter=Path)
     blend: Blend = "normal"
 
 
-@dataclass(frozen=True)
-class At:
+class At(Record):
     """Where a picture lies: in pixels of a frame, or in texels of the layer's canvas where `frame` is None.
 
     Either x, y (of its middle), height and rotation_degrees (clockwise), or `corners`: upper left, upper right, lower
     right, lower left. Without a height a picture has its own; a text's height is that of its font, 32 if not given.
-    rigid: in every other frame it stays flat, pinned to where its spot is; otherwise it bends with the surface.
+    rigid: in every other frame it stays flat, pinned to where its middle is; otherwise it bends with the surface.
     """
 
-    x: float | None = None
-    y: float | None = None
-    frame: int | None = None
-    height: float | None = None
-    rotation_degrees: float = 0.0
-    corners: tuple[Point, ...] | None = None
+    x: Coordinate | None = None
+    y: Coordinate | None = None
+    frame: Frame | None = None
+    height: Height | None = None
+    rotation_degrees: Coordinate = 0.0
+    corners: tuple[Point, Point, Point, Point] | None = None
     rigid: bool = False
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         has_middle = self.x is not None and self.y is not None
         if has_middle == (self.corners is not None):
-            raise LayerloomError("a place has either x and y, or corners")
-        if self.corners is not None and (len(self.corners) != 4 or self.height or self.rotation_degrees):
-            raise LayerloomError("a place with corners has four of them, and neither height nor rotation")
-        if self.height is not None and not 0 < self.height <= 16384:
-            raise LayerloomError(f"height {self.height:g}: allowed are more than 0 to 16384")
+            raise InvalidValue("a place has either x and y, or corners")
+        if self.corners is not None and (self.height or self.rotation_degrees):
+            raise InvalidValue("a place with corners has neither height nor rotation")
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(EditRecord):
     """A picture or a video placed on a layer."""
 
-    layer: str
-    file: Path
+    layer: Layer
+    file: Path = path_field(converter=Path)
     place: At
     blend: Blend = "normal"
     ends: Ends = "loop"
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(EditRecord):
     """Words placed on a layer, in one colour `#rrggbb`. font: a font file; None: a plain sans serif."""
 
-    layer: str
-    text: str
+    layer: Layer
+    text: Annotated[str, Meta(min_length=1, max_length=10_000)]
     place: At
-    colour: str = "#ffffff"
-    font: Path | None = None
+    colour: Colour = "#ffffff"
+    font: Path | None = path_field(converter=optional_path, default=None)
     blend: Blend = "normal"
 
-    def __post_init__(self) -> None:
-        parse_colour(self.colour)
+    def check(self) -> None:
         if not self.text.strip():
-            raise LayerloomError("a text without a letter")
+            raise InvalidValue("a text without a letter", "text")
 
 
 CanvasEdit = Texture | Overlay | Paint | Place | Text

@@ -20,8 +20,8 @@ from layerloom.core.geometry import fit_long_edge
 from layerloom.data.clip import Masks
 from layerloom.data.mattes import mattes
 from layerloom.data.project import Project
-from layerloom.edits.document import Overlay
-from layerloom.evaluate import halos, light, measures, tracks
+from layerloom.edits.canvas import Overlay
+from layerloom.evaluate import halos, measures, tracks
 from layerloom.evaluate.tracks import Tracks, UvMap, project_uv
 from layerloom.render.stream import render
 from layerloom.synthetic.clip import BACKGROUND_PALETTE, OBJECT_PALETTES, make_texture
@@ -33,10 +33,6 @@ LONG_STEP = 8
 WARP_LONG_EDGE = 640
 PATTERN_CEILING = 0.6
 """Brightest colour of the pattern: what is lit by up to 1.6 stays below white."""
-
-SURE_ALPHA = 0.99
-"""What a card on a layer shows counts where the layer has this much of the pixel."""
-CARD_GREY = 0.5
 
 WATCHED_PERCENT, CARRIED_PERCENT, EDITED_PERCENT = 60, 70, 80
 """How much of the time has passed, about, when the frames were gone through, tracks carried, and edits tracked."""
@@ -64,8 +60,6 @@ class _Watched:
     edited: UInt8[np.ndarray, "t sh sw 3"]
     shares: UInt8[np.ndarray, "t l sh sw"]
     per_frame: dict[str, list[float]]
-    lights: list[light.Followed]
-    cards: list[light.Followed]
 
 
 def evaluate(
@@ -105,7 +99,6 @@ def evaluate(
         "layers": [layer.name for layer in project.layers],
         **_frame_figures(project, watched.per_frame, masks),
         "tracks": carried,
-        "light": _light_figures(project, watched),
         "edit": edit,
         "warp": warp,
     }
@@ -125,18 +118,6 @@ def _pattern_edit(project: Project, number: int, folder: Path) -> Overlay:
     file = folder / f"{number}.png"
     media.write_image(file, media.quantise(np.dstack([texture, np.ones_like(texture[..., :1])]), 8))
     return Overlay(layer.name, file)
-
-
-def render_cards(project: Project) -> Iterator[np.ndarray]:
-    """The source with an opaque grey card laid on all of every layer."""
-    with tempfile.TemporaryDirectory() as folder:
-        edits: list[Overlay] = []
-        for number, layer in enumerate(project.layers):
-            card = np.full((*layer.canvas[::-1], 4), (*3 * (CARD_GREY,), 1.0), np.float32)
-            file = Path(folder) / f"{number}.png"
-            media.write_image(file, media.quantise(card, 16))
-            edits.append(Overlay(layer.name, file))
-        yield from render(project, edits)
 
 
 def render_unlit(project: Project, frame: int, shares: Float32[np.ndarray, "l h w"]) -> Picture:
@@ -182,18 +163,15 @@ def _watch(project: Project, masks: Masks | None, perceive: Perceive | None, pro
         edited=np.empty((*reduced, 3), np.uint8),
         shares=np.empty((count, layers, *reduced[1:]), np.uint8),
         per_frame={},
-        lights=[light.Followed() for _ in project.layers],
-        cards=[light.Followed() for _ in project.layers],
     )
     pictures = zip(
         project.read_source(project.source_range),
         render(project, mode="synthesis"),
         render_pattern(project),
-        render_cards(project),
         halos.cut_out(project),
         strict=True,
     )
-    for frame, (*trio, cards, cutout) in enumerate(pictures):
+    for frame, (*trio, cutout) in enumerate(pictures):
         source, rebuilt, edited = (media.to_float(picture) for picture in trio)
         shares = mattes(project, frame, trio[0])
         _note(watched.per_frame, _compare(project, frame, source, rebuilt, shares, perceive))
@@ -205,35 +183,8 @@ def _watch(project: Project, masks: Masks | None, perceive: Perceive | None, pro
         for target, picture in ((watched.source, source), (watched.rebuilt, rebuilt), (watched.edited, edited)):
             target[frame] = media.quantise(_shrink(picture, small), 8)
         watched.shares[frame] = media.quantise(np.stack([_shrink(share, small) for share in shares]), 8)
-        _follow_texture(project, frame, watched, media.to_float(cards), shares)
         progress(frame + 1, count)
     return watched
-
-
-def _follow_texture(
-    project: Project, frame: int, watched: _Watched, cards: Picture, shares: Float32[np.ndarray, "l h w"]
-) -> None:
-    """Note how much of each layer's light, and of what the cards show, follows the texture under it."""
-    small = (watched.source.shape[2], watched.source.shape[1])
-    shown = light.luma(_shrink(cards, small))
-    for number, layer in enumerate(project.layers):
-        uv = project.uv(number, frame)
-        texture = _shrink(layer.look_up(uv), small)
-        lit = light.log_luma(_shrink(project.lighting(number, frame, uv=uv), small))
-        sure = _shrink(shares[number], small) > SURE_ALPHA
-        watched.lights[number].add(light.follows(lit, light.log_luma(texture), sure))
-        watched.cards[number].add(light.follows(shown, light.luma(texture), sure))
-
-
-def _light_figures(project: Project, watched: _Watched) -> dict[str, Any]:
-    return {
-        layer.name: {
-            "fine": none_if_not_finite(lit.rms),
-            "follows_texture": none_if_not_finite(lit.share),
-            "ghost_levels": none_if_not_finite(255 * card.following_rms),
-        }
-        for layer, lit, card in zip(project.layers, watched.lights, watched.cards, strict=True)
-    }
 
 
 def _note(per_frame: dict[str, list[float]], values: dict[str, float]) -> None:

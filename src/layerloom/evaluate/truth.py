@@ -1,7 +1,7 @@
 """Figures of a project against the truth of the synthetic clip it was learned from. docs/evaluation.md defines them."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ from layerloom import media
 from layerloom.core.geometry import pixel_centres
 from layerloom.data.mattes import mattes
 from layerloom.data.project import Project
-from layerloom.evaluate import halos, light, measures, tracks
+from layerloom.evaluate import halos, measures, tracks
 from layerloom.evaluate.tracks import Tracks, project_uv
 from layerloom.render.stream import render
 from layerloom.synthetic.clip import SyntheticClip
@@ -40,14 +40,14 @@ def truth_figures(
     """
     layers = {name: project.layer_index(name) for name in clip.names}
     tracked = {name: _track_figures(project, clip, number, layers[name]) for number, name in enumerate(clip.names)}
-    lights = {name: light_against_truth(project, clip, i, layers[name]) for i, name in enumerate(clip.names)}
     return {
         "psnr": _mean_psnr(project, clip),
         "track_px": {name: figures["median_px"] for name, figures in tracked.items()},
         "track_fraction": {name: figures["fraction"] for name, figures in tracked.items()},
         "iou": dict(zip(clip.names, _matte_overlap(project, clip, list(layers.values())), strict=True)),
-        "light_correlation": {name: found.correlation for name, found in lights.items()},
-        "light_slope": {name: found.slope for name, found in lights.items()},
+        "light_correlation": {
+            name: light_correlation(project, clip, number, layers[name]) for number, name in enumerate(clip.names)
+        },
         **_outline_figures(project, clip, list(layers.values())),
         **edit_figures(clip.render(), edited_truth, clip.frames, edited, painted_frame),
     }
@@ -90,18 +90,10 @@ def painted_textures(
     )
 
 
-class LightAgreement(NamedTuple):
-    """How learned log lighting goes with the true one. At slope 1 it is as strong; at 0.5 half as strong."""
+def light_correlation(project: Project, clip: SyntheticClip, true_layer: int, layer: int) -> float:
+    """Pearson correlation of learned and true log lighting over all true tracks, each track's own mean taken off both.
 
-    correlation: float
-    slope: float
-
-
-def light_against_truth(project: Project, clip: SyntheticClip, true_layer: int, layer: int) -> LightAgreement:
-    """Pearson correlation and slope (least squares, learned over true) of log lighting over all true tracks.
-
-    Each track's own mean is taken off both: what is constant along a texel's track could as well be the texture's
-    colour, so no method can tell it. NaN where the true light does not change.
+    What is constant along a texel's track could as well be the texture's colour, so no method can tell it.
     """
     learned: list[np.ndarray] = []
     true: list[np.ndarray] = []
@@ -114,8 +106,7 @@ def light_against_truth(project: Project, clip: SyntheticClip, true_layer: int, 
             log_true[:, frame] = np.log(clip.lighting_at(true_layer, points, frame))
         learned.append(_without_mean(log_learned, followed.seen))
         true.append(_without_mean(log_true, followed.seen))
-    values = np.concatenate(learned), np.concatenate(true)
-    return LightAgreement(measures.correlation(*values), light.slope(*values))
+    return measures.correlation(np.concatenate(learned), np.concatenate(true))
 
 
 def _without_mean(values: Float64[np.ndarray, "n t 3"], seen: Bool[np.ndarray, "n t"]) -> Float64[np.ndarray, "m"]:

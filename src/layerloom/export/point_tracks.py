@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from layerloom.core.geometry import Size
+from layerloom.data.layer_maps import frame_positions
 from layerloom.data.project import Layer, Project
 
 GRID_POINTS = 5

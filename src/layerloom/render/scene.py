@@ -203,9 +203,10 @@ def _stage(shot: Shot, changes: Sequence[_LayerChanges | None], paint: AffineBle
 
 
 def _read_backdrop(edit: Background) -> Float32[np.ndarray, "h w 3"]:
-    if isinstance(edit.content, str):
-        return np.array(parse_colour(edit.content), np.float32).reshape(1, 1, 3)
-    picture = media.to_float(media.read_image(edit.content))
+    if edit.colour is not None:
+        return np.array(parse_colour(edit.colour), np.float32).reshape(1, 1, 3)
+    assert edit.file is not None
+    picture = media.to_float(media.read_image(edit.file))
     if picture.shape[2] < 3:
-        raise LayerloomError(f"{edit.content}: {picture.shape[2]} channels; a background is a picture with RGB")
+        raise LayerloomError(f"{edit.file}: {picture.shape[2]} channels; a background is a picture with RGB")
     return np.ascontiguousarray(picture[..., :3])

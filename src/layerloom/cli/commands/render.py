@@ -2,19 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import UseAppendAction, arg
 
 from layerloom import media
 from layerloom.cli.arguments import Device, Frames, OptionalFile, ProjectFolder, Switch, count_frames, source_range
-from layerloom.cli.canvas_options import CanvasOptions, parse_file
+from layerloom.cli.canvas_options import CanvasOptions
 from layerloom.cli.console import Console
 from layerloom.cli.shot_options import ShotOptions
 from layerloom.core.errors import LayerloomError
 from layerloom.data.project import Project
-from layerloom.edits.document import Background, Edit, Hide, edits_from_json
+from layerloom.edits.document import Background, Edit, Hide, read_edits
 from layerloom.edits.shot import Unseen
 
 if TYPE_CHECKING:
@@ -62,9 +61,9 @@ def render(
     chosen: list[Edit] = [
         *canvas.edits(),
         *(Hide(layer) for layer in hide),
-        *([] if background is None else [_background(background)]),
+        *([] if background is None else [Background(background)]),
         *shot.edits(opened.source.size, numbers),
-        *([] if edits is None else _read_edits(edits)),
+        *([] if edits is None else read_edits(edits)),
     ]
     shots = list_shots(opened, chosen, numbers)
     sound = _sound(opened, numbers) if shots.speed == 1 else {}
@@ -85,16 +84,6 @@ def render(
             f"{out}: {count_frames(count)}, drawn on the {'GPU' if drawn_on == 'cuda' else 'CPU'}",
             {"output": out, "frames": count, "device": drawn_on},
         )
-
-
-def _background(text: str) -> Background:
-    return Background(text if text.startswith("#") else Path(text))
-
-
-def _read_edits(file: Path) -> tuple[Edit, ...]:
-    if not file.is_file():
-        raise LayerloomError(f"{file}: no such edits file")
-    return parse_file(file, lambda text: edits_from_json(text, file.parent))
 
 
 def _tell_unseen(project: Project, edits: Sequence[Edit], shots: "ShotList", console: Console) -> None:

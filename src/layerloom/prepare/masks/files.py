@@ -4,13 +4,13 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size
-from layerloom.core.imaging import resize
 from layerloom.core.parallel import do_in_threads, in_threads
 from layerloom.data.clip import Masks, check_layer_names
 
@@ -170,8 +170,8 @@ def _load_indexed(directory: Path, files: Mapping[int, Path], frames: int, size:
 
     def store(frame: int) -> None:
         for i, index in enumerate(indices):
-            masks.coverage[i, frame] = resize((images[frame] == index).astype(np.uint8) * 255, size)
-        masks.trust[:, frame] = 255 - resize((images[frame] == VOID_INDEX).astype(np.uint8) * 255, size)
+            masks.coverage[i, frame] = resize_mask((images[frame] == index).astype(np.uint8) * 255, size)
+        masks.trust[:, frame] = 255 - resize_mask((images[frame] == VOID_INDEX).astype(np.uint8) * 255, size)
 
     do_in_threads(store, images)
     return masks
@@ -191,7 +191,7 @@ def _values(image: UInt8[np.ndarray, "h w"]) -> set[int]:
 def _load_grey(directory: Path, objects: Mapping[str, Mapping[int, Path]], frames: int, size: Size) -> Masks:
     masks = _missing_masks(tuple(objects), frames, size)
     for i, (name, files) in enumerate(objects.items()):
-        read = in_threads(lambda path: resize(_read_grey(path), size), files.values())
+        read = in_threads(lambda path: resize_mask(_read_grey(path), size), files.values())
         for frame, mask in zip(files, read, strict=True):
             masks.coverage[i, frame] = mask
             masks.trust[i, frame] = 255
@@ -226,6 +226,11 @@ def _read_grey(path: Path) -> UInt8[np.ndarray, "h w"]:
             f"{path}: a colour image; masks are grey (255 = object), transparent or indexed-palette images"
         )
     return colour[..., 0].copy()
+
+
+def resize_mask(mask: UInt8[np.ndarray, "h0 w0"], size: Size) -> UInt8[np.ndarray, "h w"]:
+    shrinking = mask.shape[1] > size[0]
+    return cv2.resize(mask, size, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
 
 
 def without_overlaps(coverage: UInt8[np.ndarray, "objects h w"]) -> UInt8[np.ndarray, "objects h w"]:
