@@ -16,14 +16,18 @@ import time
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 import psutil
 from timing.clips import moving_discs
 
-from layerloom import media, decompose as pipeline
-from layerloom.core.progress import Report
+from layerloom import media
+from layerloom.core.progress import Progress
+from layerloom.decompose import decompose
+from layerloom.prepare.prepare import prepare
+from layerloom.train.settings import settings_for
 
 STEPS = 5
 SIZE = (1920, 1080)
@@ -48,7 +52,7 @@ def main() -> None:
         print(f"| {stage} | {low:.0f} | {high:.0f} | {(high - low) / (more - fewer):.1f} |")
 
 
-def measure(folder: Path, device_name: str) -> dict[str, float]:
+def measure(folder: Path, device: Literal["cpu", "cuda"]) -> dict[str, float]:
     """Most MiB in use during each stage of a decompose, in the order of the stages."""
     peaks: dict[str, float] = {}
     stage, process = "read", psutil.Process()
@@ -58,20 +62,20 @@ def measure(folder: Path, device_name: str) -> dict[str, float]:
             peaks[stage] = max(peaks.get(stage, 0.0), process.memory_info().rss / 2**20)
             time.sleep(LOOK_EVERY_SECONDS)
 
-    def note(report: Report) -> None:
+    def note(progress: Progress) -> None:
         nonlocal stage
-        stage = report.stage
+        stage = progress.stage
 
     watcher = threading.Thread(target=look)
     watcher.start()
-    device = pipeline.choose_device(device_name)
-    settings = replace(pipeline.settings_for("draft", device.type), steps=STEPS)
-    pipeline.decompose(
-        pipeline.prepare(folder / "frames", masks=folder / "masks", long_edge=max(SIZE), device=device, on_report=note),
+    decompose(
+        lambda: prepare(
+            folder / "frames", masks=folder / "masks", long_edge=max(SIZE), device=device, on_progress=note
+        ),
         folder / "clip.loom",
         device=device,
-        settings=settings,
-        on_report=note,
+        settings=replace(settings_for("draft", device), steps=STEPS),
+        on_progress=note,
     )
     stage = ""
     watcher.join()

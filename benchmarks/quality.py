@@ -28,7 +28,9 @@ from timing.figures import commit
 from layerloom import media
 from layerloom.cli.demo import SIZES, write_masks
 from layerloom.evaluate.evaluate import evaluate
-from layerloom.decompose import choose_device, decompose, default_long_edge, prepare
+from layerloom.core.device import choose_device
+from layerloom.decompose import decompose
+from layerloom.prepare.prepare import prepare
 from layerloom.prepare.masks.files import load_masks
 from layerloom.data.project import Project
 from layerloom.render.stream import render
@@ -48,7 +50,7 @@ COLUMNS = ("clip", "size", "train s", "PSNR", "unlit", "IoU", "halo px", "30-fra
 
 def main() -> None:
     options = _options()
-    device = choose_device(options.device)
+    device = torch.device(choose_device(options.device))
     common = {"masks": options.masks, "quality": options.quality, "flow": options.flow, **_origin(device)}
     options.out.mkdir(parents=True, exist_ok=True)
     RESULTS.parent.mkdir(exist_ok=True)
@@ -97,13 +99,14 @@ def _learn(name: str, options: argparse.Namespace, device: torch.device) -> dict
     clip = prepare(
         folder,
         masks=_degraded(name, folder, options) if options.masks != "clean" else folder / "masks",
-        long_edge=options.long_edge or default_long_edge(options.quality, device),
+        quality=options.quality,
+        long_edge=options.long_edge,
         flow=options.flow,
         flow_weights=options.flow_weights,
-        device=device,
+        device=device.type,
     )
     prepared = time.perf_counter()
-    project = decompose(clip, options.out / f"{name}.loom", quality=options.quality, device=device)
+    project = decompose(clip, options.out / f"{name}.loom", device=device.type)
     return {
         "clip": name,
         "size": list(project.source.size),

@@ -24,7 +24,6 @@ from psd_tools import PSDImage
 from layerloom import media
 from layerloom.cli.demo import run_demo
 from layerloom.data.project import Project
-from layerloom.decompose import choose_device
 from layerloom.render.stream import render
 
 PAGE = Path(__file__).with_suffix(".md")
@@ -74,7 +73,7 @@ def main() -> None:
 def prepare(work: Path) -> None:
     """The demo, and what an artist would bring: pictures and a film."""
     if not (work / "clip.loom").exists():
-        run_demo(work, choose_device("cpu"))
+        run_demo(work, "cpu")
     disc = np.zeros((120, 120, 4), np.uint8)
     cv2.circle(disc, (60, 60), 58, (30, 60, 150, 255), -1, cv2.LINE_AA)
     cv2.putText(disc, "LL", (22, 82), cv2.FONT_HERSHEY_DUPLEX, 2.2, (250, 240, 70, 255), 6, cv2.LINE_AA)

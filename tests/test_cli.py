@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from truth_project import make_truth_project
 
-from layerloom import decompose as pipeline
 from layerloom import media
 from layerloom.cli import main as cli
 from layerloom.data.project import Project
@@ -70,7 +69,7 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     def few(quality: str, device: str, seed: int = 0) -> TrainSettings:
         return replace(settings_for(quality, device, seed), steps=STEPS, tiles=16)  # pyright: ignore
 
-    monkeypatch.setattr(pipeline, "settings_for", few)
+    monkeypatch.setattr("layerloom.decompose.settings_for", few)
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +262,7 @@ def test_wrong_input_of_decompose(
 
 def test_not_enough_memory(run: Run, footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     memory = namedtuple("memory", "available")
-    monkeypatch.setattr(pipeline.psutil, "virtual_memory", lambda: memory(2**29))
+    monkeypatch.setattr("psutil.virtual_memory", lambda: memory(2**29))
     outcome = run("decompose", footage / "clip.mp4", "--out", tmp_path / "new.loom")
     assert_refused(outcome, "GiB of memory", "0.5 GiB are free", "--long-edge or --frames")
     assert not listing(tmp_path)
@@ -271,7 +270,7 @@ def test_not_enough_memory(run: Run, footage: Path, tmp_path: Path, monkeypatch:
 
 def test_not_enough_disk(run: Run, footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "free")
-    monkeypatch.setattr(pipeline.shutil, "disk_usage", lambda path: usage(2**20))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(2**20))
     outcome = run("decompose", footage / "clip.mp4", "--masks", footage / "masks", "--out", tmp_path / "new.loom")
     assert_refused(outcome, "GiB of disk", "0.0 GiB are free")
     assert not listing(tmp_path)
@@ -642,11 +641,11 @@ def test_evaluate_without_masks_says_nothing_of_them(run: Run, project: Project)
 
 INTERRUPTIBLE = """
 import dataclasses, sys, time
-from layerloom import decompose as pipeline
+import layerloom.decompose as module
 from layerloom.cli import main as cli
 from layerloom.train import settings
 steps = int(sys.argv.pop(1))
-pipeline.settings_for = lambda *given: dataclasses.replace(settings.settings_for(*given), steps=steps, tiles=16)
+module.settings_for = lambda *given: dataclasses.replace(settings.settings_for(*given), steps=steps, tiles=16)
 cli.main()
 """
 
@@ -689,7 +688,7 @@ def test_interrupted_before_learning_nothing_is_left(
     def interrupt(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "compute_flow", interrupt)
+    monkeypatch.setattr("layerloom.prepare.prepare.compute_flow", interrupt)
     outcome = run("decompose", footage / "clip.mp4", "--out", tmp_path / "clip.loom", "--json")
     assert outcome.code == 130
     assert outcome.err.splitlines()[-1] == "layerloom: interrupted; nothing was written"

@@ -6,7 +6,7 @@ import pytest
 
 from layerloom.cli import console
 from layerloom.cli.console import Console
-from layerloom.core.progress import Report
+from layerloom.core.progress import Progress
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def test_time_left_does_not_count_the_first_piece(capsys: pytest.CaptureFixture[
     """It loads and compiles: as a measure of the others it would announce hours."""
     with Console(as_json=True) as shown:
         for clock[0], done in ((0.0, 0.0), (60.0, 0.01), (61.0, 0.02), (89.0, 0.30)):
-            shown.report(Report("train", done))
+            shown.report(Progress("train", done))
     left = [json.loads(line).get("seconds_left") for line in capsys.readouterr().out.splitlines()]
     assert left == [None, None, pytest.approx(98), pytest.approx(70)]
 
@@ -32,7 +32,7 @@ def test_lines_of_a_log_say_what_is_done_and_how_long_it_takes(
     with Console(as_json=False) as shown:
         for step in range(101):
             clock[0] = step / 2
-            shown.report(Report("train", step / 100, psnr=30.0))
+            shown.report(Progress("train", step / 100, psnr_db=30.0))
     lines = capsys.readouterr().err.splitlines()
     assert lines == [f"train {20 * n}% {50 - 10 * n} s left, 30.0 dB" for n in range(1, 5)] + ["train 100% 30.0 dB"]
 
@@ -40,8 +40,8 @@ def test_lines_of_a_log_say_what_is_done_and_how_long_it_takes(
 def test_a_message_stays_whatever_comes_after(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
     for as_json in (False, True):
         with Console(as_json) as shown:
-            shown.report(Report("masks", 1.0, message="nothing moves"))
-            shown.report(Report("motion", 0.0))
+            shown.report(Progress("masks", 1.0, message="nothing moves"))
+            shown.report(Progress("motion", 0.0))
     read = capsys.readouterr()
     assert read.err.splitlines() == ["nothing moves"]
     assert json.loads(read.out.splitlines()[0])["message"] == "nothing moves"

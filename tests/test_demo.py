@@ -7,14 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from layerloom import decompose as pipeline
 from layerloom import media
 from layerloom.cli import demo
 from layerloom.cli.demo import CONTENTS, MEANINGS, Demo, run_demo
 from layerloom.core.errors import LayerloomError
-from layerloom.core.progress import Report
+from layerloom.core.progress import Progress
 from layerloom.data.project import Project
 from layerloom.train.settings import TrainSettings, settings_for
 
@@ -23,19 +21,19 @@ NAMES = {"object", "background"}
 
 
 @pytest.fixture(scope="module")
-def reports() -> list[Report]:
+def reports() -> list[Progress]:
     return []
 
 
 @pytest.fixture(scope="module")
-def made(reports: list[Report], tmp_path_factory: pytest.TempPathFactory) -> Demo:
+def made(reports: list[Progress], tmp_path_factory: pytest.TempPathFactory) -> Demo:
     def few(quality: str, device: str, seed: int = 0) -> TrainSettings:
         return replace(settings_for(quality, device, seed), steps=30, tiles=32)  # pyright: ignore
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(demo.SIZES, "cpu", (SIZE, FRAMES))
-        patch.setattr(pipeline, "settings_for", few)
-        return run_demo(tmp_path_factory.mktemp("demo") / "out", torch.device("cpu"), 0, reports.append)
+        patch.setattr("layerloom.decompose.settings_for", few)
+        return run_demo(tmp_path_factory.mktemp("demo") / "out", "cpu", 0, reports.append)
 
 
 def test_figures_are_there_finite_and_explained(made: Demo) -> None:
@@ -73,7 +71,7 @@ def test_the_overview_shows_edits(made: Demo) -> None:
     assert (clip[demo.CAPTION_ROWS :] != painted[demo.CAPTION_ROWS :]).any()
 
 
-def test_it_shows_signs_of_life(made: Demo, reports: list[Report]) -> None:
+def test_it_shows_signs_of_life(made: Demo, reports: list[Progress]) -> None:
     stages = list(dict.fromkeys(report.stage for report in reports))
     assert stages == ["read", "flow", "masks", "motion", "train", "bake", "store", "export", "render", "measure"]
     assert all(0 <= report.done <= 1 for report in reports)
@@ -90,5 +88,5 @@ def test_badges_stay_within_their_radius() -> None:
 def test_it_fills_no_folder_that_holds_something(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LayerloomError, match="not empty"):
-        run_demo(tmp_path, torch.device("cpu"))
+        run_demo(tmp_path, "cpu")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

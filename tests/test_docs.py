@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from layerloom import decompose as pipeline
 from layerloom import media
 from layerloom.cli.main import _parse
 from layerloom.edits.document import camera_from_json, edits_from_json
@@ -46,7 +45,7 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def few(quality: str, device: str, seed: int = 0) -> TrainSettings:
         return replace(settings_for(quality, device, seed), steps=4, tiles=16)  # pyright: ignore
 
-    monkeypatch.setattr(pipeline, "settings_for", few)
+    monkeypatch.setattr("layerloom.decompose.settings_for", few)
     monkeypatch.chdir(tmp_path)
     clip = make_clip((96, 64), 5, seed=2)
     (tmp_path / "masks" / "bear").mkdir(parents=True)

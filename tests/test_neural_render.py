@@ -11,13 +11,14 @@ from layerloom.compose.shot import Instance, Shot, at_scale, still_shot
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import pixel_centres
 from layerloom.data.project import Project
-from layerloom.decompose import decompose, prepare
+from layerloom.decompose import decompose
 from layerloom.edits.canvas import Overlay
 from layerloom.edits.document import Background, Hide
 from layerloom.edits.shot import Unshadow
 from layerloom.model.field import composite
 from layerloom.model.storage import field_from_arrays, field_to_arrays
 from layerloom.neural_render import render_networks
+from layerloom.prepare.prepare import prepare
 from layerloom.render.stream import render_shots
 from layerloom.synthetic.clip import make_clip
 from layerloom.train.settings import settings_for
@@ -38,8 +39,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         media.write_image(folder / "masks" / "object" / f"{number:05d}.png", mask)
     settings = settings_for("draft", "cpu")
     settings = type(settings)(steps=200, tiles=settings.tiles, field=settings.field)
-    clip = prepare(folder / "frames", masks=folder / "masks", device=CPU)
-    return decompose(clip, folder / "clip.loom", device=CPU, settings=settings)
+    clip = prepare(folder / "frames", masks=folder / "masks", device="cpu")
+    return decompose(clip, folder / "clip.loom", device="cpu", settings=settings)
 
 
 def psnr(first: np.ndarray, second: np.ndarray) -> float:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from truth_project import make_source_reference, make_truth_project
 
+from layerloom.core.atomic import new_folder
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import pixel_centres
-from layerloom.data.project import BakedLayer, Project, new_folder
+from layerloom.data.project import BakedLayer, Project
 from layerloom.synthetic.clip import SyntheticClip, make_clip
 
 SIZE = (64, 40)
@@ -126,7 +127,7 @@ def test_a_source_that_is_gone_or_changed_is_named(tmp_path: Path, clip: Synthet
     with pytest.raises(LayerloomError, match=r"frames: not the footage .* its content has changed"):
         _ = project.source_path
     shutil.rmtree(tmp_path / "frames")
-    with pytest.raises(LayerloomError, match=r"frames: the project's source is gone .*--mode synthesis"):
+    with pytest.raises(LayerloomError, match=r"frames: the project's source is gone .*synthesis"):
         _ = project.source_path
 
 

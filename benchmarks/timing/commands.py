@@ -14,9 +14,12 @@ from pathlib import Path
 
 import torch
 
-from layerloom import decompose as pipeline
-from layerloom.core.progress import Report
-from layerloom.train.settings import Quality, settings_for
+from layerloom.core.progress import Progress
+from layerloom.core.quality import Quality
+from layerloom.data.clip import Clip
+from layerloom.decompose import decompose
+from layerloom.prepare.prepare import prepare
+from layerloom.train.settings import settings_for
 from timing.clips import moving_discs
 from timing.clock import peak_mib
 from timing.figures import Figure, figure
@@ -63,8 +66,8 @@ class StageClock:
     _stage: str = ""
     _since: float = 0.0
 
-    def hear(self, report: Report) -> None:
-        self.enter(report.stage)
+    def hear(self, progress: Progress) -> None:
+        self.enter(progress.stage)
 
     def enter(self, stage: str) -> None:
         now = time.perf_counter()
@@ -74,17 +77,17 @@ class StageClock:
             self._stage, self._since = stage, now
 
 
-def prepare_footage(footage: Footage, device: str, hear: Callable[[Report], None]) -> pipeline.Clip:
-    chosen = torch.device(device)
-    return pipeline.prepare(
+def prepare_footage(footage: Footage, device: str, hear: Callable[[Progress], None]) -> Clip:
+    return prepare(
         footage.path,
         masks=footage.masks,
+        quality=footage.quality,
         frames=footage.frames,
-        long_edge=footage.long_edge or pipeline.default_long_edge(footage.quality, chosen),
-        flow=footage.flow if footage.flow in ("dis", "raft") else Path(footage.flow),
+        long_edge=footage.long_edge,
+        flow=footage.flow,
         flow_weights=footage.flow_weights,
-        device=chosen,
-        on_report=hear,
+        device=device,
+        on_progress=hear,
     )
 
 
@@ -95,8 +98,8 @@ def stage_figures(footage: Footage, device: str, repeats: int) -> list[Figure]:
         for number in range(repeats + 1):
             clock, started = StageClock(), time.perf_counter()
             clip = prepare_footage(footage, device, clock.hear)
-            out, chosen = Path(folder) / f"{number}.loom", torch.device(device)
-            pipeline.decompose(clip, out, quality=footage.quality, device=chosen, on_report=clock.hear)
+            out = Path(folder) / f"{number}.loom"
+            decompose(clip, out, device=device, on_progress=clock.hear)
             clock.enter("end")
             runs.append({**clock.seconds, "together": time.perf_counter() - started})
             shutil.rmtree(out)

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
+from rich import progress as bars
 from rich.console import Console as RichConsole
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from layerloom.core.progress import Report
+from layerloom.core.progress import Progress
 
 JSON_INTERVAL_SECONDS = 0.5
 LOG_INTERVAL_SECONDS = 10.0
@@ -21,7 +22,7 @@ class Console:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
-        self._progress = Progress(
+        self._bars = bars.Progress(
             TextColumn("{task.description:<8}"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
@@ -36,51 +37,53 @@ class Console:
         self._last_line = time.perf_counter()
 
     def __enter__(self) -> "Console":
-        self._progress.start()
+        self._bars.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        self._bars.stop()
 
-    def report(self, report: Report) -> None:
+    def report(self, progress: Progress) -> None:
         """Show a sign of life."""
-        is_new = report.stage != self._stage
-        self._stage = report.stage
-        left = self._seconds_left(report)
-        if report.message is not None and not self.as_json:
-            self.note(report.message)
-        if not self._progress.disable:
-            self._report_bar(report, left)
-        elif self.as_json and (self._is_due(report, JSON_INTERVAL_SECONDS) or is_new or report.done >= 1):
-            self._print_object(report, left)
-        elif not self.as_json and self._is_due(report, LOG_INTERVAL_SECONDS):
-            print(f"{report.stage} {report.done:.0%} {_notes(report, left)}".rstrip(), file=sys.stderr, flush=True)
+        is_new = progress.stage != self._stage
+        self._stage = progress.stage
+        left = self._seconds_left(progress)
+        if progress.message is not None and not self.as_json:
+            self.note(progress.message)
+        if not self._bars.disable:
+            self._report_bar(progress, left)
+        elif self.as_json and (self._is_due(progress, JSON_INTERVAL_SECONDS) or is_new or progress.done >= 1):
+            self._print_object(progress, left)
+        elif not self.as_json and self._is_due(progress, LOG_INTERVAL_SECONDS):
+            print(
+                f"{progress.stage} {progress.done:.0%} {_notes(progress, left)}".rstrip(), file=sys.stderr, flush=True
+            )
 
     def counter(self, stage: str) -> Callable[[int, int], None]:
         """A function of (done, in all) that reports a stage."""
-        return lambda done, total: self.report(Report(stage, done / total))
+        return lambda done, total: self.report(Progress(stage, done / total))
 
     def share(self, stage: str) -> Callable[[float], None]:
         """A function of the share done, in [0, 1], that reports a stage."""
-        return lambda done: self.report(Report(stage, done))
+        return lambda done: self.report(Progress(stage, done))
 
     def note(self, text: str) -> None:
         """Something that the user should know, worth a line."""
         if self.as_json:
             print(json.dumps({"event": "note", "text": text}), flush=True)
         else:
-            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def result(self, text: str, values: dict[str, Any]) -> None:
         """The command's outcome."""
-        self._progress.stop()
+        self._bars.stop()
         print(json.dumps({"event": "result", **values}) if self.as_json else text, flush=True)
 
     def facts(self, values: Mapping[str, Any], meanings: Mapping[str, str] | None = None) -> None:
         """A table of names, values and, where they are given, meanings; as JSON, one object without the meanings."""
-        self._progress.stop()
+        self._bars.stop()
         if self.as_json:
             print(json.dumps(values), flush=True)
             return
@@ -94,38 +97,38 @@ class Console:
         for label, entry, meaning in rows:
             print(f"{label:<{widths[0]}}  {entry:<{widths[1] if meaning else 0}}  {meaning}".rstrip(), flush=True)
 
-    def _seconds_left(self, report: Report) -> float | None:
+    def _seconds_left(self, progress: Progress) -> float | None:
         """By the pace since a stage's first piece, which takes longer: it loads and compiles."""
-        if not 0 < report.done < 1:
+        if not 0 < progress.done < 1:
             return None
         now = time.perf_counter()
-        begun, first = self._first_pieces.setdefault(report.stage, (now, report.done))
-        return (now - begun) * (1 - report.done) / (report.done - first) if report.done > first else None
+        begun, first = self._first_pieces.setdefault(progress.stage, (now, progress.done))
+        return (now - begun) * (1 - progress.done) / (progress.done - first) if progress.done > first else None
 
-    def _is_due(self, report: Report, interval_seconds: float) -> bool:
+    def _is_due(self, progress: Progress, interval_seconds: float) -> bool:
         """Whether the last line is long past, or a line of JSON bears a message."""
         now = time.perf_counter()
-        if now - self._last_line < interval_seconds and not (self.as_json and report.message):
+        if now - self._last_line < interval_seconds and not (self.as_json and progress.message):
             return False
         self._last_line = now
         return True
 
-    def _print_object(self, report: Report, left: float | None) -> None:
-        values = {"stage": report.stage, "done": report.done, "seconds_left": left, "psnr": report.psnr}
-        line = {name: value for name, value in {**values, "message": report.message}.items() if value is not None}
+    def _print_object(self, progress: Progress, left: float | None) -> None:
+        values = {"stage": progress.stage, "done": progress.done, "seconds_left": left, "psnr": progress.psnr_db}
+        line = {name: value for name, value in {**values, "message": progress.message}.items() if value is not None}
         print(json.dumps({"event": "progress", **line}), flush=True)
 
-    def _report_bar(self, report: Report, left: float | None) -> None:
-        if report.stage not in self._tasks:
+    def _report_bar(self, progress: Progress, left: float | None) -> None:
+        if progress.stage not in self._tasks:
             for task in self._tasks.values():
-                self._progress.update(task, completed=1.0, note="")
-            self._tasks[report.stage] = self._progress.add_task(report.stage, total=1.0, note="")
-        self._progress.update(self._tasks[report.stage], completed=report.done, note=_notes(report, left))
+                self._bars.update(task, completed=1.0, note="")
+            self._tasks[progress.stage] = self._bars.add_task(progress.stage, total=1.0, note="")
+        self._bars.update(self._tasks[progress.stage], completed=progress.done, note=_notes(progress, left))
 
 
-def _notes(report: Report, left: float | None) -> str:
-    notes = [f"{left:.0f} s left"] if left is not None and report.done < 1 else []
-    notes += [f"{report.psnr:.1f} dB"] if report.psnr is not None else []
+def _notes(progress: Progress, left: float | None) -> str:
+    notes = [f"{left:.0f} s left"] if left is not None and progress.done < 1 else []
+    notes += [f"{progress.psnr_db:.1f} dB"] if progress.psnr_db is not None else []
     return ", ".join(notes)
 
 

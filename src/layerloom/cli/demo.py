@@ -10,20 +10,21 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from jaxtyping import Bool, Float32, UInt8
 
 from layerloom import media
+from layerloom.core.device import choose_device
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size
-from layerloom.core.progress import OnReport, Report
+from layerloom.core.progress import OnProgress, Progress, silent
 from layerloom.data.mattes import mattes
 from layerloom.data.project import Project
-from layerloom.decompose import decompose, prepare
+from layerloom.decompose import decompose
 from layerloom.edits.canvas import Paint, Texture
 from layerloom.edits.document import Edit
 from layerloom.evaluate.truth import painted_textures, truth_figures
 from layerloom.export.export import export
+from layerloom.prepare.prepare import prepare
 from layerloom.render.stream import render
 from layerloom.synthetic.clip import SyntheticClip, make_clip
 
@@ -73,34 +74,45 @@ class Demo:
     files: dict[str, Path]
 
 
-def run_demo(directory: Path, device: torch.device, seed: int = 0, on_report: OnReport = lambda report: None) -> Demo:
+def run_demo(directory: Path, device: str = "auto", seed: int = 0, on_progress: OnProgress = silent) -> Demo:
     """Make a clip, learn its layers, edit textures, paint on a frame, render, export and measure. Fills `directory`."""
     if directory.exists() and any(directory.iterdir()):
         raise LayerloomError(f"{directory}: exists already and is not empty; remove it or choose another --out")
     started = time.perf_counter()
     directory.mkdir(parents=True, exist_ok=True)
-    size, frames = SIZES[device.type]
+    size, frames = SIZES[choose_device(device)]
     truth = make_clip(size, frames, seed)
     files = {"clip": directory / "clip.mkv", "masks": directory / "masks"}
     _write_video(files["clip"], truth.frames, "ffv1")
     write_masks(truth, files["masks"])
 
-    clip = prepare(files["clip"], masks=files["masks"], long_edge=max(size), device=device, on_report=on_report)
+    clip = prepare(
+        files["clip"],
+        masks=files["masks"],
+        quality="draft",
+        long_edge=max(size),
+        device=device,
+        on_progress=on_progress,
+    )
     files["project"] = directory / "clip.loom"
-    project = decompose(clip, files["project"], quality="draft", device=device, seed=seed, on_report=on_report)
+    project = decompose(clip, files["project"], device=device, seed=seed, on_progress=on_progress)
 
-    on_report(Report("export", 0.0))
+    on_progress(Progress("export", 0.0))
     files["export"] = directory / "export"
-    export(project, files["export"], progress=lambda done: on_report(Report("export", done)))
+    export(project, files["export"], progress=lambda done: on_progress(Progress("export", done)))
     painted_frame = frames // 2
     texture_edits = [_edit_texture(project, number, directory) for number in range(len(project.layers))]
     paint_edit, paint = _paint(truth, painted_frame, directory / "paint.png")
-    on_report(Report("render", 0.0))
+    on_progress(Progress("render", 0.0))
     files["edited"], files["painted"] = directory / "edited.mp4", directory / "painted.mp4"
-    edited = _render(project, texture_edits, files["edited"], lambda done: on_report(Report("render", done / 2)))
-    painted = _render(project, [paint_edit], files["painted"], lambda done: on_report(Report("render", 0.5 + done / 2)))
 
-    on_report(Report("measure", 0.0))
+    def rendered(done: float) -> None:
+        on_progress(Progress("render", done))
+
+    edited = _render(project, texture_edits, files["edited"], lambda done: rendered(done / 2))
+    painted = _render(project, [paint_edit], files["painted"], lambda done: rendered(0.5 + done / 2))
+
+    on_progress(Progress("measure", 0.0))
     true_painted = truth.render(painted_textures(truth, painted_frame, paint))
     figures = truth_figures(project, truth, painted, true_painted, painted_frame)
     figures = {"seconds": time.perf_counter() - started, **figures}

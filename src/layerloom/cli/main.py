@@ -44,7 +44,7 @@ def main() -> None:
     try:
         _parse(sys.argv[1:])()
     except LayerloomError as error:
-        _fail(str(error), 2)
+        _fail(f"{error}{_options(error)}", 2)
     except KeyboardInterrupt as interrupt:
         _fail(str(interrupt) or "interrupted", 130)
     except BrokenPipeError:
@@ -109,6 +109,12 @@ def _postponed(command: Callable[..., None]) -> Callable[..., Callable[[], None]
         return functools.partial(command, *values, **named)
 
     return note
+
+
+def _options(error: LayerloomError) -> str:
+    """What the user may say otherwise, as it is called here."""
+    names = " or ".join(f"--{parameter.replace('_', '-')}" for parameter in error.parameters)
+    return f" ({names})" if names else ""
 
 
 def _fail(message: str, code: int) -> None:

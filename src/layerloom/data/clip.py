@@ -14,6 +14,7 @@ from jaxtyping import Float, Float16, UInt8
 
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size
+from layerloom.core.quality import Quality
 
 BACKGROUND = "background"
 
@@ -121,6 +122,18 @@ class Masks:
 
 
 @dataclass(frozen=True)
+class Preparation:
+    """How a clip came about, as far as it was told: what learning takes over, and what the project will remember.
+
+    quality: the dial that decided its size. masks: the folder of the given ones. flow: "dis", "raft" or a folder.
+    """
+
+    quality: Quality
+    masks: Path | None
+    flow: str
+
+
+@dataclass(frozen=True)
 class Clip:
     """What training sees. Layers are the masks' objects front to back, then the background.
 
@@ -132,6 +145,7 @@ class Clip:
     flow: FlowFields
     motion: Float[np.ndarray, "layers t 3 3"]
     source: SourceReference
+    preparation: Preparation | None = None
 
     def __post_init__(self) -> None:
         frames, height, width, _ = self.frames.shape

@@ -11,10 +11,7 @@ footage's own, in display orientation. A window is a pair of slices (rows, colum
 import json
 import math
 import os
-import shutil
-import tempfile
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from copy import copy
 from fractions import Fraction
 from functools import cached_property, lru_cache, partial
@@ -28,6 +25,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from layerloom import media
+from layerloom.core.atomic import new_folder
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size
 from layerloom.core.parallel import do_in_threads
@@ -38,7 +36,7 @@ FORMAT = "layerloom-project"
 VERSION = 1
 INVERSE_STEPS = 12
 
-__all__ = ["BakedLayer", "Layer", "Project", "Window", "new_folder"]
+__all__ = ["BakedLayer", "Layer", "Project", "Window"]
 
 Window = tuple[slice, slice]
 
@@ -237,7 +235,8 @@ class Project:
             first, second = self._source_candidates
             raise LayerloomError(
                 f"{first}: the project's source is gone (nor is it at {second});"
-                " put it back, or render with --mode synthesis"
+                " put it back, or render what was learned alone (synthesis)",
+                "mode",
             )
         if media.probe(found[0]).fingerprint != self.source.fingerprint:
             raise LayerloomError(
@@ -261,36 +260,6 @@ class Project:
     @property
     def _source_candidates(self) -> tuple[Path, Path]:
         return self.source.path, self.path.resolve() / self._relative_source
-
-
-@contextmanager
-def new_folder(path: Path) -> Generator[Path]:
-    """A folder that appears at `path` complete or not at all: it is filled beside it, then renamed.
-
-    LayerloomError if something is at `path` already (an empty folder may be) or it cannot be written.
-    """
-    path = Path(path)
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise LayerloomError(f"{path}: exists already; name another folder or remove it first")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        filling = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise LayerloomError(f"{path}: cannot be written: {error.strerror}") from None
-    try:
-        yield filling
-        filling.chmod(0o777 & ~_umask())
-        filling.rename(path)
-    except OSError as error:
-        raise LayerloomError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(filling, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 @lru_cache(maxsize=4)

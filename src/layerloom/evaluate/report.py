@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from layerloom import media
+from layerloom.core.atomic import atomic_file
 from layerloom.core.geometry import Size, fit_long_edge
 from layerloom.data.mattes import mattes
 from layerloom.data.project import Project
@@ -110,7 +111,7 @@ def write_report(path: Path, project: Project, figures: Mapping[str, Any]) -> No
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         f"<style>{STYLE}</style><body>{body}<dialog><img alt=''></dialog><script>{SCRIPT}</script></body></html>\n"
     )
-    with media.atomic_file(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 

@@ -26,11 +26,12 @@ import numpy as np
 from jaxtyping import Float16, Float32, UInt16
 
 from layerloom import media
+from layerloom.core.atomic import new_folder
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size, pixel_centres, uv_to_st
 from layerloom.data.layer_maps import frame_positions
 from layerloom.data.mattes import stream_mattes
-from layerloom.data.project import Project, new_folder
+from layerloom.data.project import Project
 from layerloom.export.layer_videos import VIDEOS, write_layer_videos
 from layerloom.export.point_tracks import GridTracks
 from layerloom.export.scripts import blender_script, nuke_script

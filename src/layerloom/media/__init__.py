@@ -17,13 +17,12 @@ writing.py    check_output, open_writer
 from layerloom.media.colour import Colour, usual_colour
 from layerloom.media.decode import MediaInfo, check_several_frames, probe, read_frames
 from layerloom.media.encode import FrameWriter, check_output, open_writer
-from layerloom.media.images import atomic_file, quantise, read_grey, read_image, to_float, write_exr_parts, write_image
+from layerloom.media.images import quantise, read_grey, read_image, to_float, write_exr_parts, write_image
 
 __all__ = [
     "Colour",
     "FrameWriter",
     "MediaInfo",
-    "atomic_file",
     "check_output",
     "check_several_frames",
     "open_writer",

@@ -22,10 +22,11 @@ from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, VideoReformatter
 from jaxtyping import Float64, Num, UInt8, UInt16
 
+from layerloom.core.atomic import atomic_file
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size
 from layerloom.media.colour import MATRICES, QUALITY, Colour, rgb_to_yuv, usual_colour
-from layerloom.media.images import at_depth, atomic_file, write_image
+from layerloom.media.images import at_depth, write_image
 from layerloom.media.sound import SoundTrack
 
 

@@ -1,8 +1,6 @@
 """Still images: read and write one file, and the step between integers at full scale and floats in [0, 1]."""
 
-import contextlib
-import uuid
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import av
@@ -12,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Num, UInt8, UInt16
 from PIL import Image
 
+from layerloom.core.atomic import atomic_file
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size
 
@@ -46,17 +45,6 @@ def at_depth(
     if image.dtype == {8: np.uint8, 16: np.uint16}[bit_depth]:
         return image
     return quantise(to_float(image), bit_depth)
-
-
-@contextlib.contextmanager
-def atomic_file(path: Path) -> Generator[Path]:
-    """Gives a temporary sibling to write to (same suffix); it becomes `path` on success and vanishes on any error."""
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def image_header(path: Path) -> tuple[Size, int]:

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float32, Num, UInt8
 
 from layerloom import media
+from layerloom.core.atomic import atomic_file
 from layerloom.core.errors import LayerloomError
 
 # psd-tools is imported where a PSD is read or written: it takes longer to load than most commands run.
@@ -46,7 +47,7 @@ def read_picture(path: Path) -> Num[np.ndarray, "h w c"]:
 def write_document(path: Path, texture: Float32[np.ndarray, "h w 4"]) -> None:
     """Write a texture (straight RGBA; alpha says how surely it was seen) as .psd or .ora, atomically."""
     layers = _layers(media.quantise(texture, 8))
-    with media.atomic_file(path) as temporary:
+    with atomic_file(path) as temporary:
         if path.suffix.lower() == ".ora":
             _write_ora(temporary, layers)
         else:

@@ -1,11 +1,9 @@
 """What training can be told. One dial for people; the rest are its consequences."""
 
 from dataclasses import dataclass, field
-from typing import Literal
 
+from layerloom.core.quality import Quality
 from layerloom.model.field import FieldSettings
-
-Quality = Literal["draft", "standard", "fine"]
 
 TILE = 8
 """Pixels are drawn as tiles of TILE × TILE, so colour gradients and the mapping's Jacobian come from neighbours."""

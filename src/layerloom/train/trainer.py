@@ -1,4 +1,4 @@
-"""The training loop: a generator of Progress that can be stopped, stored and taken up again."""
+"""The training loop: a generator of records that can be stopped, stored and taken up again."""
 
 import json
 import math
@@ -37,7 +37,7 @@ COLOUR = [term.name for term in TERMS].index("colour")
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingRecord:
     """Where training stands. psnr: of the last steps' pixels, dB; terms: each loss term, unweighted."""
 
     step: int
@@ -48,7 +48,7 @@ class Progress:
 
 
 class Trainer:
-    """Learns a LayeredField from a Clip. `run` yields Progress about twice a second and at the end."""
+    """Learns a LayeredField from a Clip. `run` yields a record about twice a second and at the end."""
 
     def __init__(self, clip: Clip, settings: TrainSettings, device: torch.device) -> None:
         torch.manual_seed(settings.seed)
@@ -64,7 +64,7 @@ class Trainer:
         self.step = 0
         rates = settings.rates
         self.schedule = Schedule(settings.steps, rates.decay_from, rates.final_share, settings.patience_db)
-        self.history: list[Progress] = []
+        self.history: list[TrainingRecord] = []
         self._graphs: dict[tuple[str, ...], torch.cuda.CUDAGraph] = {}
         self._recent = torch.zeros(len(TERMS), device=device)
         # Of the steps since the schedule was last told: the colour term's sum, and how many there were.
@@ -75,7 +75,7 @@ class Trainer:
         self._kernel = choose_kernel("training step", *self.field.parameters())
         self.optimiser, self._fused = self._choose_step()
 
-    def run(self) -> Iterator[Progress]:
+    def run(self) -> Iterator[TrainingRecord]:
         """Train to the end. The caller may stop iterating at any point and call `save`."""
         started = reported = time.perf_counter()
         while self.step < self.schedule.steps:
@@ -113,7 +113,7 @@ class Trainer:
         tensors |= {f"adam.{name}": value for name, value in self.optimiser.state().items()}
         temporary = path.with_suffix(".tmp")
         contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        history = json.dumps([asdict(progress) for progress in self.history])
+        history = json.dumps([asdict(record) for record in self.history])
         gains = json.dumps({"psnr_db": self.schedule.psnr_db, "since_told": self._since_told.tolist()})
         save_file(contiguous, temporary, {"step": str(self.step), "history": history, "gains": gains})
         temporary.replace(path)
@@ -126,7 +126,7 @@ class Trainer:
         self.field.load_state_dict({n.removeprefix("field."): v for n, v in tensors.items() if n.startswith("field.")})
         self.optimiser.load({n.removeprefix("adam."): v for n, v in tensors.items() if n.startswith("adam.")})
         self.step = int(metadata["step"])
-        self.history = [Progress(**entry) for entry in json.loads(metadata["history"])]
+        self.history = [TrainingRecord(**entry) for entry in json.loads(metadata["history"])]
         gains = json.loads(metadata["gains"])
         for psnr_db in gains["psnr_db"]:
             self.schedule.note(psnr_db)
@@ -257,12 +257,12 @@ class Trainer:
         outside = ((where < -TILE) | (where > self._border)).any(-1)
         return layer.lighting(patch, frame), layer.lighting(patch, other), outside.float()
 
-    def _report(self, seconds: float) -> Progress:
+    def _report(self, seconds: float) -> TrainingRecord:
         settled = 1 - 0.95 ** max(self.step, 1)
         values = dict(zip((term.name for term in TERMS), (self._recent / settled).tolist(), strict=True))
-        progress = Progress(self.step, self.schedule.steps, seconds, _colour_psnr(values["colour"]), values)
-        self.history.append(progress)
-        return progress
+        record = TrainingRecord(self.step, self.schedule.steps, seconds, _colour_psnr(values["colour"]), values)
+        self.history.append(record)
+        return record
 
 
 def _colour_psnr(colour: float) -> float:

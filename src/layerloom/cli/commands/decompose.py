@@ -22,8 +22,8 @@ from layerloom.cli.arguments import (
 )
 from layerloom.cli.console import Console
 from layerloom.core.device import wake_gpu
-from layerloom.core.errors import LayerloomError
-from layerloom.core.progress import Report
+from layerloom.core.progress import Progress
+from layerloom.data.clip import Clip
 
 
 def decompose(
@@ -58,34 +58,27 @@ def decompose(
         json: One JSON object a line instead of progress bars.
     """
     with Console(json) as console:
-        console.report(Report("start", 0.0))  # PyTorch takes seconds to load
+        console.report(Progress("start", 0.0))  # PyTorch takes seconds to load
         if device != "cpu":
             wake_gpu()
-        from layerloom import decompose as pipeline
+        from layerloom.decompose import decompose as learn
+        from layerloom.prepare.prepare import prepare
 
-        pipeline.check_new_project(out, resume)
-        chosen = pipeline.choose_device(device)
-        with _offering_to_resume(out):
-            project = pipeline.decompose(
-                # Not kept here, so that it can be let go of piece by piece.
-                pipeline.prepare(
-                    footage,
-                    masks=masks,
-                    frames=parse_range(frames),
-                    long_edge=_long_edge(long_edge, pipeline.default_long_edge(quality, chosen)),
-                    flow=flow if flow in ("dis", "raft") else Path(flow),
-                    flow_weights=flow_weights,
-                    device=chosen,
-                    on_report=console.report,
-                ),
-                out,
+        def make_clip() -> Clip:
+            return prepare(
+                footage,
+                masks=masks,
                 quality=quality,
-                device=chosen,
-                seed=seed,
-                resume=resume,
-                provenance={"masks": None if masks is None else str(masks.resolve()), "flow": flow},
-                on_report=console.report,
+                frames=parse_range(frames),
+                long_edge=long_edge,
+                flow=flow,
+                flow_weights=flow_weights,
+                device=device,
+                on_progress=console.report,
             )
+
+        with _offering_to_resume(out):
+            project = learn(make_clip, out, device=device, seed=seed, resume=resume, on_progress=console.report)
             psnr, names = project.figures["psnr"], [layer.name for layer in project.layers]
             console.result(
                 f"{out}: {psnr:.2f} dB, layers from front to back: {', '.join(names)}\n{_next_steps(out, names[0])}",
@@ -105,17 +98,11 @@ def _next_steps(project: Path, layer: str) -> str:
 
 @contextlib.contextmanager
 def _offering_to_resume(out: Path) -> Generator[None]:
-    from layerloom import decompose as pipeline
+    from layerloom.train.checkpoint import is_resumable
 
     try:
         yield
     except KeyboardInterrupt:
-        if pipeline.is_resumable(out):
+        if is_resumable(out):
             raise KeyboardInterrupt("interrupted; the same command with --resume goes on from here") from None
         raise KeyboardInterrupt("interrupted; nothing was written") from None
-
-
-def _long_edge(given: int | None, usual: int) -> int:
-    if given is not None and not 64 <= given <= 8192:
-        raise LayerloomError(f"--long-edge {given}: allowed are 64 to 8192 pixels")
-    return given or usual

@@ -21,10 +21,9 @@ def demo(
         json: One JSON object a line instead of progress bars and the table.
     """
     from layerloom.cli.demo import CONTENTS, MEANINGS, run_demo
-    from layerloom.decompose import choose_device
 
     with Console(json) as console:
-        result = run_demo(out, choose_device(device), seed, console.report)
+        result = run_demo(out, device, seed, console.report)
         files = {name: str(path) for name, path in result.files.items()}
         if json:
             console.result("", {**result.figures, "files": files})

@@ -10,6 +10,7 @@ from tyro.conf import arg
 from layerloom import media
 from layerloom.cli.arguments import OptionalFile, OptionalFolder, ProjectFolder
 from layerloom.cli.console import Console
+from layerloom.core.atomic import atomic_file
 from layerloom.core.errors import LayerloomError
 from layerloom.data.clip import Masks
 from layerloom.data.project import Project
@@ -77,5 +78,5 @@ def _check_writable(file: Path | None) -> None:
 
 
 def _write_json(file: Path, values: dict[str, Any]) -> None:
-    with media.atomic_file(file) as temporary:
+    with atomic_file(file) as temporary:
         temporary.write_text(dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -11,6 +11,7 @@ from layerloom.cli.arguments import Device, Frames, OptionalFile, ProjectFolder,
 from layerloom.cli.canvas_options import CanvasOptions
 from layerloom.cli.console import Console
 from layerloom.cli.shot_options import ShotOptions
+from layerloom.core.device import choose_device
 from layerloom.core.errors import LayerloomError
 from layerloom.data.project import Project
 from layerloom.edits.document import Background, Edit, Hide, read_edits
@@ -53,7 +54,6 @@ def render(
         json: One JSON object a line instead of progress bars.
     """
     from layerloom.compose.shot_list import list_shots
-    from layerloom.render.dispatch import choose_device
     from layerloom.render.stream import render as render_frames
 
     opened = Project.open(project)
@@ -70,7 +70,7 @@ def render(
     with Console(json) as console:
         if shots.speed != 1 and _sound(opened, numbers):
             console.note("the sound is left out, as the speed changes")
-        drawn_on = choose_device(device)
+        drawn_on = choose_device(device, to_draw=True)
         if drawn_from == "networks":
             from layerloom.neural_render import render_networks
 

@@ -63,7 +63,7 @@ def compute_flow(
     if source.method == "dis":
         return dis_fields(resize_all(frames, size), fields, progress)
     if source.weights is None:
-        raise LayerloomError("RAFT needs its weights: the official raft-small.pth")
+        raise LayerloomError("RAFT needs its weights: the official raft-small.pth", "flow_weights")
     matched = resize_all(frames, fit_long_edge(full, MATCH_LONG_EDGE))
     return raft_fields(RaftMatcher(matched, load_raft(source.weights), source.device, size), fields, progress)
 

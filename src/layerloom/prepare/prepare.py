@@ -1,0 +1,222 @@
+"""prepare: footage becomes a Clip, with flow, masks and motion."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from jaxtyping import UInt8
+
+from layerloom import media
+from layerloom.core.device import DeviceType, choose_device
+from layerloom.core.errors import LayerloomError
+from layerloom.core.geometry import Size, fit_long_edge
+from layerloom.core.imaging import resize_all
+from layerloom.core.progress import OnProgress, Progress, silent
+from layerloom.core.quality import check_quality, default_long_edge
+from layerloom.data.clip import Clip, FlowField, FlowFields, Masks, Preparation, SourceReference
+from layerloom.prepare.discover.objects import discover_masks
+from layerloom.prepare.flow.compute import FIELD_LONG_EDGE, FlowSource, compute_flow, pair_matcher
+from layerloom.prepare.flow.long_range import distant_flow
+from layerloom.prepare.masks.files import load_masks
+from layerloom.prepare.masks.repair import complete_masks
+from layerloom.prepare.masks.soft_edges import soften
+from layerloom.prepare.motion import estimate_motion
+
+FLOW_STEPS = (1, 2, 4, 8)
+DISTANT_STEPS = (16, 32)
+FINDING_LONG_EDGE = 384
+"""Of the frames by whose flow objects are found where that flow is not learned from as well."""
+DOUBTFUL = 0.9
+"""Found objects should hold at least this share of what surely moves and departs from the background."""
+LONG_EDGES = range(64, 8193)
+
+Frames = range | tuple[int | None, int | None]
+"""A part of the source, half-open, counted from 0; None stands for its beginning or end."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a clip is prepared from, checked. `used` are the source's frames, `size` is the training size."""
+
+    info: media.MediaInfo
+    used: range
+    size: Size
+    masks: Path | None
+    flow: FlowSource
+    device: DeviceType
+
+
+def prepare(
+    footage: str | Path,
+    *,
+    masks: str | Path | None = None,
+    quality: str = "standard",
+    frames: Frames = (None, None),
+    long_edge: int | None = None,
+    flow: str | Path = "dis",
+    flow_weights: str | Path | None = None,
+    device: str = "auto",
+    on_progress: OnProgress = silent,
+) -> Clip:
+    """Read footage (a video file or a folder of images) and find its flow, masks and motion.
+
+    masks: a folder as `load_masks` takes it; None finds what moves. quality: "draft", "standard" or "fine"; with the
+    device it decides the training size, and `decompose` takes it over. frames: a part of the source. long_edge: the
+    training size's longer side in pixels, 64 to 8192; what is rendered has the source's own size all the same. flow:
+    "dis", "raft" (with the official `flow_weights`) or a folder of flow files. device: "auto", "cpu" or "cuda".
+
+    LayerloomError for input that will not do, and where the memory will not.
+    """
+    on_progress(Progress("read", 0.0))
+    dial, chosen = check_quality(quality), choose_device(device)
+    if long_edge is not None and long_edge not in LONG_EDGES:
+        allowed = f"allowed are {LONG_EDGES.start} to {LONG_EDGES.stop - 1} pixels"
+        raise LayerloomError(f"long edge {long_edge}: {allowed}", "long_edge")
+    info = media.probe(footage)
+    media.check_several_frames(info)
+    used = _frame_range(info, frames)
+    method = flow if flow in ("dis", "raft") else Path(flow)
+    inputs = Inputs(
+        info,
+        used,
+        fit_long_edge(info.size, long_edge or default_long_edge(dial, chosen)),
+        None if masks is None else Path(masks),
+        FlowSource(method, None if flow_weights is None else Path(flow_weights), chosen, used.start),
+        chosen,
+    )
+    return _make_clip(inputs, Preparation(dial, inputs.masks, str(flow)), on_progress)
+
+
+def _make_clip(inputs: Inputs, preparation: Preparation, on_progress: OnProgress) -> Clip:
+    size, used = inputs.size, inputs.used
+    warming = _start_warming_up(size, inputs.device)
+    _check_memory(len(used), size, inputs.info.path)
+    images = _read_frames(inputs, on_progress)
+    given = load_masks(inputs.masks, used, size, inputs.info.frames) if inputs.masks is not None else None
+    out = FlowFields.empty((*FLOW_STEPS, *DISTANT_STEPS), len(used), fit_long_edge(size, FIELD_LONG_EDGE))
+    fields = compute_flow(images, FLOW_STEPS, inputs.flow, out.fields, lambda done: on_progress(Progress("flow", done)))
+    on_progress(Progress("masks", 0.0))
+    if given is None:
+        warming.join()  # what it does draws from the generator that objects are found with, too
+        found = _found_masks(images, fields, inputs.flow.method, on_progress)
+    else:
+        found = complete_masks(given, images, fields)
+    del given
+    on_progress(Progress("motion", 0.0))
+    motion = estimate_motion(fields, found)
+    # Matching far frames keeps a GPU busy, outlines the cores.
+    with ThreadPoolExecutor(1) as beside:
+        softened = beside.submit(soften, found, images, motion) if inputs.masks is not None else None
+        far = [field for field in out.fields if field.step in DISTANT_STEPS]
+        if fields[0].size != out.size:
+            far = FlowFields.empty(DISTANT_STEPS, len(used), fields[0].size).fields
+        matcher = pair_matcher(inputs.flow)
+        distant_flow(images, found, motion, far, matcher, lambda done: on_progress(Progress("motion", done)))
+        found = softened.result() if softened else found
+    if warming.is_alive():
+        compiling = "the GPU's kernels are being compiled; next time they are there"
+        on_progress(Progress("motion", 1.0, message=compiling))
+        warming.join()
+    flow = _together(out, (*fields, *far))
+    return Clip(images, found, flow, motion, _source(inputs.info, used), preparation)
+
+
+def _together(out: FlowFields, fields: tuple[FlowField, ...]) -> FlowFields:
+    """`out`, where it holds all fields: those of files may be of another size, or lack a step."""
+    filled, wanted = ([(field.step, field.size) for field in some] for some in (fields, out.fields))
+    return out if filled == wanted else FlowFields.of(fields, out.vectors.shape[2])
+
+
+def _found_masks(
+    images: UInt8[np.ndarray, "t h w 3"],
+    fields: tuple[FlowField, ...],
+    flow: str | Path,
+    on_progress: OnProgress,
+) -> Masks:
+    """Masks from motion; where they are none, or doubtful, it is said.
+
+    RAFT's flow runs on beyond outlines, and sees thin things near the camera move as surely as objects do. What moves
+    is told better by DIS.
+    """
+    if flow == "raft":
+        small = resize_all(images, fit_long_edge((images.shape[2], images.shape[1]), FINDING_LONG_EDGE))
+        fields = compute_flow(small, FLOW_STEPS)
+    masks, explained = discover_masks(images, fields)
+    if not masks.names:
+        nothing = "nothing moves against the camera: one background layer; masks can tell of objects"
+        on_progress(Progress("masks", 1.0, message=nothing))
+    elif explained < DOUBTFUL:
+        missed = f"doubtful masks: {1 - explained:.0%} of what moves is in no object"
+        on_progress(Progress("masks", 1.0, message=f"{missed}; look at the mattes, or give masks"))
+    return masks
+
+
+def _frame_range(info: media.MediaInfo, frames: Frames) -> range:
+    bounds = (frames.start, frames.stop) if isinstance(frames, range) else frames
+    first, end = bounds[0] or 0, info.frames if bounds[1] is None else bounds[1]
+    if (isinstance(frames, range) and frames.step != 1) or not 0 <= first < end <= info.frames:
+        raise LayerloomError(f"frames {first}:{end}: {info.path} holds frames 0:{info.frames}", "frames")
+    if end - first < 2:
+        raise LayerloomError(f"frames {first}:{end}: at least 2 frames are needed", "frames")
+    return range(first, end)
+
+
+def _source(info: media.MediaInfo, used: range) -> SourceReference:
+    start = info.timestamps[used.start]
+    return SourceReference(
+        path=info.path.resolve(),
+        fingerprint=info.fingerprint,
+        size=info.size,
+        first_frame=used.start,
+        frames=len(used),
+        fps=info.fps,
+        timestamps=tuple(stamp - start for stamp in info.timestamps[used.start : used.stop]),
+    )
+
+
+def _read_frames(inputs: Inputs, on_progress: OnProgress) -> UInt8[np.ndarray, "t h w 3"]:
+    used, (width, height) = inputs.used, inputs.size
+    images = np.empty((len(used), height, width, 3), np.uint8)
+    for index, frame in enumerate(media.read_frames(inputs.info.path, used.start, used.stop, inputs.size)):
+        images[index] = frame if frame.dtype == np.uint8 else media.quantise(media.to_float(frame), 8)
+        on_progress(Progress("read", (index + 1) / len(used)))
+    return images
+
+
+def _start_warming_up(size: Size, device: DeviceType) -> threading.Thread:
+    """A GPU takes a second or more to be ready, and so do the kernels of training; meanwhile the clip is prepared."""
+
+    def run() -> None:
+        from layerloom.train.warm_up import warm_up
+
+        # What goes wrong here goes wrong again where it can be said, when training starts.
+        with suppress(RuntimeError):
+            warm_up(size, torch.device(device))
+
+    warming = threading.Thread(target=run if device == "cuda" else lambda: None)
+    warming.start()
+    return warming
+
+
+def _check_memory(frames: int, size: Size, path: Path) -> None:
+    """Raise LayerloomError where the host has not the memory for a clip of two objects; see docs/commands.md.
+
+    Bytes a pixel and frame: 3 of the frames; of each object given mask, trust, their completed versions and where
+    alpha starts, 5; the least trust of them, 1. And flow with confidence, 5 bytes both ways over all steps, at its own
+    size. And a GiB for PyTorch and the layers' grids.
+    """
+    flow_size = fit_long_edge(size, FIELD_LONG_EDGE)
+    flow_bytes = 5 * 2 * len(FLOW_STEPS + DISTANT_STEPS) * frames * flow_size[0] * flow_size[1]
+    needed = frames * size[0] * size[1] * (3 + 2 * 5 + 1) + flow_bytes + 2**30
+    available = psutil.virtual_memory().available
+    if needed > available:
+        raise LayerloomError(
+            f"{path}: {frames} frames at {size[0]}x{size[1]} need about {needed / 2**30:.1f} GiB of memory, "
+            f"{available / 2**30:.1f} GiB are free; learn smaller, or fewer frames",
+            *("long_edge", "frames"),
+        )
