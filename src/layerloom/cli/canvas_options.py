@@ -16,8 +16,9 @@ from typing import Annotated, Any
 from tyro.conf import UseAppendAction, arg
 
 from layerloom.core.errors import LayerloomError
+from layerloom.core.records import Point
 from layerloom.edits.canvas import At, CanvasEdit, Overlay, Paint, Place, Text, Texture
-from layerloom.edits.values import Point, parse_frame, parse_number
+from layerloom.edits.values import parse_frame, parse_number
 
 PLACE_WORDS = ("at", "corners", "height", "rotate", "rigid")
 

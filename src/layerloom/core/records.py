@@ -37,6 +37,8 @@ LayerName = Annotated[
 Frame = Annotated[int, Meta(ge=0, le=10_000_000, description="a frame's number (a whole one, counted from 0)")]
 Coordinate = Annotated[float, Meta(ge=-1e6, le=1e6)]
 """Pixels, texels or degrees: far beyond any picture, and finite."""
+Point = tuple[Coordinate, Coordinate]
+"""(x, y)"""
 Colour = Annotated[str, Meta(pattern="^#?[0-9a-fA-F]{6}$(?!\n)", description="a colour #rrggbb, such as #3366cc")]
 
 

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from layerloom.core.errors import LayerloomError
-from layerloom.core.records import Colour, Coordinate, Frame, InvalidValue, Record, optional_path, path_field
-from layerloom.edits.values import EditRecord, Layer, Point
+from layerloom.core.records import Colour, Coordinate, Frame, InvalidValue, Point, Record, optional_path, path_field
+from layerloom.edits.values import EditRecord, Layer
 
 Blend = Literal["normal", "multiply", "screen", "add"]
 """How a picture is laid on what is there; `compose.blend` has the formulas."""

@@ -7,11 +7,9 @@ from typing import Annotated
 from msgspec import Meta
 
 from layerloom.core.errors import LayerloomError
-from layerloom.core.records import Coordinate, Record
+from layerloom.core.records import Record
 
 Layer = Annotated[str, Meta(min_length=1, max_length=255, description="a layer's name")]
-Point = tuple[Coordinate, Coordinate]
-"""(x, y)"""
 Factor = Annotated[float, Meta(ge=0.01, le=100)]
 Side = Annotated[int, Meta(ge=0, le=16384)]
 """Pixels on one side of a frame."""
