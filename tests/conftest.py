@@ -1,5 +1,6 @@
 """Shared fixtures, and the hook that checks shapes and types in annotations while tests run."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,22 @@ def checked_modules() -> list[str]:
 
 
 install_import_hook(checked_modules(), "beartype.beartype")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_cache() -> Iterator[None]:
+    """Tests prepare what they ask for, unless they ask for a cache: see `cache`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAYERLOOM_CACHE", "off")
+        yield
+
+
+@pytest.fixture
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own where prepared clips are kept, also by programs that the test starts."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("LAYERLOOM_CACHE", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")

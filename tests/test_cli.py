@@ -465,13 +465,15 @@ def test_wrong_usage_is_one_line(arguments: list[str], words: list[str], run: Ru
 
 FLAGS = {
     "demo": "--out --device --seed --json",
-    "decompose": "--out --masks --quality --long-edge --frames --flow --flow-weights --device --seed --resume --json",
+    "decompose": "--out --masks --quality --long-edge --frames --flow --flow-weights --device --seed --resume"
+    " --cache --cache-gib --no-cache --json",
     "info": "--json",
     "render": "--out --texture --overlay --paint --place --text --edits --hide --background --move --duplicate"
     " --unshadow --freeze --reverse --speed --scale --stabilize --camera --extend --crop --unseen --mode --from"
     " --device --frames --codec --json",
     "export": "--to --only --frames --json",
     "evaluate": "--masks --tracks --lpips-weights --json --report",
+    "cache": "--cache --empty --clean --json",
 }
 
 
@@ -693,6 +695,24 @@ def test_interrupted_before_learning_nothing_is_left(
     assert outcome.code == 130
     assert outcome.err.splitlines()[-1] == "layerloom: interrupted; nothing was written"
     assert not listing(tmp_path)
+
+
+def test_the_second_time_begins_from_what_is_kept(
+    run: Run, few_steps: None, footage: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("decompose", footage / "clip.mp4", "--masks", footage / "masks", "--device", "cpu", "--json")
+    assert run(*words, "--out", tmp_path / "a.loom").code == 0
+    (kept,) = run("cache", "--json").objects
+    assert [clip["footage"] for clip in kept["clips"]] == [str(footage / "clip.mp4")]  # pyright: ignore
+    monkeypatch.setattr("layerloom.prepare.prepare.compute_flow", None)
+    outcome = run(*words, "--out", tmp_path / "b.loom", "--seed", 1)
+    assert outcome.code == 0, outcome.err
+    assert any("prepared before" in str(entry.get("message")) for entry in outcome.objects)
+    assert run(*words, "--out", tmp_path / "c.loom", "--no-cache").code == 1
+    assert "clip.mp4" in run("cache").out
+    (emptied,) = run("cache", "--empty", "--json").objects
+    assert emptied["clips"] == [] and emptied["freed_gib"] > 0  # pyright: ignore
+    assert not list((cache / "clips").iterdir())
 
 
 @pytest.mark.footage

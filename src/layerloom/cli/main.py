@@ -17,7 +17,7 @@ from typing import Any
 import tyro
 from tyro.conf import FlagCreatePairsOff
 
-from layerloom.cli.commands import decompose, demo, evaluate, export, info, render
+from layerloom.cli.commands import cache, decompose, demo, evaluate, export, info, render
 from layerloom.core.errors import LayerloomError
 
 DESCRIPTION = "Turn a video into layers that are edited as still images, and the edited images back into video."
@@ -29,6 +29,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "render": render.render,
     "export": export.export,
     "evaluate": evaluate.evaluate,
+    "cache": cache.cache,
 }
 """By name, in the order of the help."""
 

@@ -125,12 +125,14 @@ class Masks:
 class Preparation:
     """How a clip came about, as far as it was told: what learning takes over, and what the project will remember.
 
-    quality: the dial that decided its size. masks: the folder of the given ones. flow: "dis", "raft" or a folder.
+    quality: the dial that decided its size. masks: the folder of the given ones. flow: "dis", "raft" or a folder. key:
+    a hash of all that decides what is in the clip.
     """
 
     quality: Quality
     masks: Path | None
     flow: str
+    key: str
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,11 @@ from layerloom.core.imaging import resize_all
 from layerloom.core.progress import OnProgress, Progress, silent
 from layerloom.core.quality import check_quality, default_long_edge
 from layerloom.data.clip import Clip, FlowField, FlowFields, Masks, Preparation, SourceReference
+from layerloom.data.clip_store import ClipStore, DamagedEntry, open_store
 from layerloom.prepare.discover.objects import discover_masks
 from layerloom.prepare.flow.compute import FIELD_LONG_EDGE, FlowSource, compute_flow, pair_matcher
 from layerloom.prepare.flow.long_range import distant_flow
+from layerloom.prepare.key import clip_key
 from layerloom.prepare.masks.files import load_masks
 from layerloom.prepare.masks.repair import complete_masks
 from layerloom.prepare.masks.soft_edges import soften
@@ -50,6 +52,19 @@ class Inputs:
     flow: FlowSource
     device: DeviceType
 
+    @property
+    def source(self) -> SourceReference:
+        start = self.info.timestamps[self.used.start]
+        return SourceReference(
+            path=self.info.path.resolve(),
+            fingerprint=self.info.fingerprint,
+            size=self.info.size,
+            first_frame=self.used.start,
+            frames=len(self.used),
+            fps=self.info.fps,
+            timestamps=tuple(stamp - start for stamp in self.info.timestamps[self.used.start : self.used.stop]),
+        )
+
 
 def prepare(
     footage: str | Path,
@@ -61,6 +76,7 @@ def prepare(
     flow: str | Path = "dis",
     flow_weights: str | Path | None = None,
     device: str = "auto",
+    cache: str | Path | ClipStore | None = None,
     on_progress: OnProgress = silent,
 ) -> Clip:
     """Read footage (a video file or a folder of images) and find its flow, masks and motion.
@@ -68,7 +84,9 @@ def prepare(
     masks: a folder as `load_masks` takes it; None finds what moves. quality: "draft", "standard" or "fine"; with the
     device it decides the training size, and `decompose` takes it over. frames: a part of the source. long_edge: the
     training size's longer side in pixels, 64 to 8192; what is rendered has the source's own size all the same. flow:
-    "dis", "raft" (with the official `flow_weights`) or a folder of flow files. device: "auto", "cpu" or "cuda".
+    "dis", "raft" (with the official `flow_weights`) or a folder of flow files. device: "auto", "cpu" or "cuda". cache:
+    the folder where prepared clips are kept, "off", or a store; by default what the environment says (`open_store`).
+    What is there is not made again, and is read from the disk as it is needed.
 
     LayerloomError for input that will not do, and where the memory will not.
     """
@@ -89,7 +107,44 @@ def prepare(
         FlowSource(method, None if flow_weights is None else Path(flow_weights), chosen, used.start),
         chosen,
     )
-    return _make_clip(inputs, Preparation(dial, inputs.masks, str(flow)), on_progress)
+    key = clip_key(inputs.source, inputs.size, inputs.masks, inputs.flow)
+    preparation = Preparation(dial, inputs.masks, str(flow), key)
+    store = cache if isinstance(cache, ClipStore) else open_store(cache)
+    if store is None:
+        return _make_clip(inputs, preparation, on_progress)
+    return _find_clip(store, inputs, preparation, on_progress) or _keep_clip(store, inputs, preparation, on_progress)
+
+
+def _find_clip(store: ClipStore, inputs: Inputs, preparation: Preparation, on_progress: OnProgress) -> Clip | None:
+    """As it was kept; None where it was not, or is damaged, which is said."""
+    try:
+        found = store.find(preparation.key, inputs.source)
+    except DamagedEntry as damage:
+        on_progress(Progress("read", 0.0, message=f"the kept clip is damaged and made anew: {damage}"))
+        return None
+    if found is None:
+        return None
+    clip, notes = found
+    for message in ("prepared before, and taken from the cache", *notes):
+        on_progress(Progress("read", 1.0, message=message))
+    return replace(clip, preparation=preparation)
+
+
+def _keep_clip(store: ClipStore, inputs: Inputs, preparation: Preparation, on_progress: OnProgress) -> Clip:
+    """Make it, and keep it if that is possible."""
+    notes: list[str] = []
+
+    def hear(progress: Progress) -> None:
+        if progress.message:
+            notes.append(progress.message)
+        on_progress(progress)
+
+    clip = _make_clip(inputs, preparation, hear)
+    try:
+        return store.keep(preparation.key, clip, notes)
+    except (LayerloomError, OSError) as error:
+        on_progress(Progress("motion", 1.0, message=f"the prepared clip is not kept: {error}"))
+        return clip
 
 
 def _make_clip(inputs: Inputs, preparation: Preparation, on_progress: OnProgress) -> Clip:
@@ -123,7 +178,7 @@ def _make_clip(inputs: Inputs, preparation: Preparation, on_progress: OnProgress
         on_progress(Progress("motion", 1.0, message=compiling))
         warming.join()
     flow = _together(out, (*fields, *far))
-    return Clip(images, found, flow, motion, _source(inputs.info, used), preparation)
+    return Clip(images, found, flow, motion, inputs.source, preparation)
 
 
 def _together(out: FlowFields, fields: tuple[FlowField, ...]) -> FlowFields:
@@ -164,19 +219,6 @@ def _frame_range(info: media.MediaInfo, frames: Frames) -> range:
     if end - first < 2:
         raise LayerloomError(f"frames {first}:{end}: at least 2 frames are needed", "frames")
     return range(first, end)
-
-
-def _source(info: media.MediaInfo, used: range) -> SourceReference:
-    start = info.timestamps[used.start]
-    return SourceReference(
-        path=info.path.resolve(),
-        fingerprint=info.fingerprint,
-        size=info.size,
-        first_frame=used.start,
-        frames=len(used),
-        fps=info.fps,
-        timestamps=tuple(stamp - start for stamp in info.timestamps[used.start : used.stop]),
-    )
 
 
 def _read_frames(inputs: Inputs, on_progress: OnProgress) -> UInt8[np.ndarray, "t h w 3"]:

@@ -1,9 +1,12 @@
 """What an interrupted training leaves, beside the project it was to make, and how it is taken up again."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+
+import numpy as np
 
 from layerloom.core.errors import LayerloomError
 from layerloom.data.clip import Clip
@@ -53,15 +56,16 @@ class Checkpoint:
 
 
 def resume_key(clip: Clip, settings: TrainSettings) -> str:
-    """What must be equal for a checkpoint to fit."""
-    source = clip.source
-    return json.dumps(
-        {
-            "fingerprint": source.fingerprint,
-            "frames": [source.first_frame, source.frames],
-            "size": clip.size,
-            "layers": clip.layer_names,
-            "settings": asdict(settings),
-        },
-        indent=1,
-    )
+    """What must be equal for a checkpoint to fit: footage, masks, flow, their settings, and those of training."""
+    prepared = clip.preparation.key if clip.preparation else _hash_of_arrays(clip)
+    facts = {"clip": prepared, "size": clip.size, "layers": clip.layer_names, "settings": asdict(settings)}
+    return json.dumps(facts, indent=1)
+
+
+def _hash_of_arrays(clip: Clip) -> str:
+    """Of a clip that was not made by `prepare`."""
+    digest = hashlib.sha256()
+    masks, flow = clip.masks, clip.flow
+    for array in (clip.frames, masks.coverage, masks.trust, flow.vectors, flow.confidence, clip.motion):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:32]

@@ -24,6 +24,7 @@ from layerloom.cli.console import Console
 from layerloom.core.device import wake_gpu
 from layerloom.core.progress import Progress
 from layerloom.data.clip import Clip
+from layerloom.data.clip_store import open_store
 
 
 def decompose(
@@ -38,6 +39,9 @@ def decompose(
     device: Device = "auto",
     seed: Number = 0,
     resume: Switch = False,
+    cache: OptionalFolder = None,
+    cache_gib: Annotated[float | None, arg(metavar="GIB", help_behavior_hint="")] = None,
+    no_cache: Switch = False,
     json: Switch = False,
 ) -> None:
     """Learn the layers of a video.
@@ -55,6 +59,11 @@ def decompose(
         device: Where to learn.
         seed: Of everything random.
         resume: Go on from where an interrupted run of the same command stopped.
+        cache: Where to keep the prepared clip, for another run to begin from. Default: LAYERLOOM_CACHE, or layerloom
+            in the user's cache folder.
+        cache_gib: How much to keep there at most; what was used longest ago goes first. Default: LAYERLOOM_CACHE_GIB,
+            or 20.
+        no_cache: Neither keep the prepared clip nor look for one (as LAYERLOOM_CACHE=off).
         json: One JSON object a line instead of progress bars.
     """
     with Console(json) as console:
@@ -74,6 +83,7 @@ def decompose(
                 flow=flow,
                 flow_weights=flow_weights,
                 device=device,
+                cache="off" if no_cache else open_store(cache, cache_gib),
                 on_progress=console.report,
             )
 

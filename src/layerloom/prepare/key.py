@@ -1,0 +1,45 @@
+"""By what a prepared clip is known: a hash of all that decides what is in it."""
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+import av
+import cv2
+import torch
+
+from layerloom.core.geometry import Size
+from layerloom.data.clip import SourceReference
+from layerloom.data.content import content_hash
+from layerloom.prepare.flow.compute import FlowSource
+
+PACKAGES = ("core", "media", "data", "ops", "prepare")
+"""Whose code prepares: a clip is not taken for what an older or newer layerloom would have made of it."""
+
+
+def clip_key(source: SourceReference, size: Size, masks: Path | None, flow: FlowSource) -> str:
+    """Of footage and masks the content counts, not the place; of flow its method, device, weights or files.
+
+    size: the training size.
+    """
+    footage = [file for file in source.path.iterdir() if file.is_file()] if source.path.is_dir() else None
+    of_files = flow.method not in ("dis", "raft")
+    decisive = (
+        _code_hash(),
+        content_hash(source.path, footage),
+        (source.size, source.first_frame, source.frames, source.fps, source.timestamps),
+        size,
+        None if masks is None else content_hash(masks),
+        content_hash(Path(flow.method)) if of_files else flow.method,
+        content_hash(flow.weights) if flow.method == "raft" and flow.weights else None,
+        flow.device,
+    )
+    return hashlib.sha256(repr(decisive).encode()).hexdigest()[:32]
+
+
+@cache
+def _code_hash() -> str:
+    package = Path(__file__).parents[1]
+    modules = [file for name in PACKAGES for file in (package / name).rglob("*.py")]
+    libraries = cv2.__version__, av.__version__, torch.__version__
+    return f"{content_hash(package, modules)} {libraries}"
