@@ -33,7 +33,7 @@ from layerloom.decompose import decompose
 from layerloom.prepare.prepare import prepare
 from layerloom.prepare.masks.files import load_masks
 from layerloom.data.project import Project
-from layerloom.render.stream import render
+from layerloom.render.stream import render_images
 from layerloom.evaluate.report import write_report
 from layerloom.synthetic.clip import SyntheticClip, make_clip
 from layerloom.evaluate.truth import painted_textures, truth_figures
@@ -161,7 +161,7 @@ def _write_synthetic(clip: SyntheticClip, folder: Path) -> None:
 
 def _truth(project: Project, truth: SyntheticClip) -> dict[str, Any]:
     """Figures against the truth; nothing is painted, so the edit's figures are left out."""
-    unedited = np.stack(list(render(project)))
+    unedited = np.stack(list(render_images(project)))
     blank = np.zeros((*truth.frames.shape[1:3], 4), np.float32)
     figures = truth_figures(project, truth, unedited, truth.render(painted_textures(truth, 0, blank)), 0)
     return {name: value for name, value in figures.items() if not name.startswith("edit_")}

@@ -2,10 +2,10 @@
 
     python benchmarks/rendering.py                          # on the CPU
     python benchmarks/rendering.py --device cuda            # on the GPU, beside the CPU
-    python benchmarks/rendering.py --only cpu whole         # some of definition, cpu, cuda, host, networks, whole
+    python benchmarks/rendering.py --only cpu whole         # some of reference, cpu, cuda, host, networks, whole
 
 The project is made up, at the source's own size, its uv grids at their finest (a node for 2 × 2 pixels); its object
-covers a seventh of the frame, and each overlay a third of its canvas. `definition`, `cpu` and `cuda` draw frames from
+covers a seventh of the frame, and each overlay a third of its canvas. `reference`, `cpu` and `cuda` draw frames from
 pictures that were read before; `cuda` leaves them on the GPU, with the host's work between them, and `host` fetches
 them; `whole` decodes H.264, draws and encodes H.264 at once. On the CPU the figure is that of the process' own
 processor time on as many cores as there are, best of several rounds, since others may use the machine; `whole` is by
@@ -43,7 +43,7 @@ import torch
 RESULTS = Path(__file__).parent / "results" / "rendering.jsonl"
 SIZE = (1920, 1080)
 FRAMES = 12
-PARTS = ("definition", "cpu", "cuda", "host", "networks", "whole")
+PARTS = ("reference", "cpu", "cuda", "host", "networks", "whole")
 
 
 class _Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -70,13 +70,15 @@ MISSING = {name for name in ("av", "OpenEXR", "psd_tools") if importlib.util.fin
 sys.meta_path.insert(0, _Absent(MISSING))
 
 from layerloom import media  # noqa: E402
+from layerloom.compose.composition import compose  # noqa: E402
 from layerloom.compose.shot import still_shot  # noqa: E402
 from layerloom.data.clip import SourceReference  # noqa: E402
 from layerloom.data.mattes import own_alphas  # noqa: E402
 from layerloom.data.project import BakedLayer, Project  # noqa: E402
 from layerloom.edits.canvas import Overlay  # noqa: E402
+from layerloom.render.renderer import Renderer  # noqa: E402
 from layerloom.render.scene import Inputs, Scene  # noqa: E402
-from layerloom.render.stream import render_shots  # noqa: E402
+from layerloom.render.stream import draw_shots  # noqa: E402
 
 Draw = Callable[[int], object]
 """Draws a frame of the project."""
@@ -292,7 +294,7 @@ class _Bench:
             print("whole: PyAV is not installed here")
             return
         yield from {
-            "definition": self.definition,
+            "reference": self.reference,
             "cpu": self.cpu,
             "cuda": self.cuda,
             "host": self.host,
@@ -300,44 +302,43 @@ class _Bench:
             "whole": self.whole,
         }[part]()
 
-    def definition(self) -> Iterator[Figure]:
-        from layerloom.render import reference as definition
+    def reference(self) -> Iterator[Figure]:
+        from layerloom.render import reference
 
-        scene, device = Scene(self.project, self.edits), torch.device(self.device)
+        scene, device = Scene(compose(self.project, self.edits)), torch.device(self.device)
 
         def draw(frame: int) -> object:
-            return definition.render_shot(scene, still_shot(self.project, frame), self.inputs(frame, "detail"), device)
+            return reference.render_shot(scene, still_shot(self.project, frame), self.inputs(frame, "detail"), device)
 
         if self.device == "cuda":
-            yield self._by_clock("definition", "detail", gpu_seconds(draw, 12), None)
+            yield self._by_clock("reference", "detail", gpu_seconds(draw, 12), None)
         else:
-            yield self._by_processor("definition", "detail", cpu_seconds(draw, 2, 1), None)
+            yield self._by_processor("reference", "detail", cpu_seconds(draw, 2, 1), None)
 
     def cpu(self) -> Iterator[Figure]:
-        from layerloom.render.cpu.draw import CpuRenderer
+        from layerloom.render.cpu.backend import CpuBackend
 
-        renderer = CpuRenderer(Scene(self.project, self.edits))
+        backend, scene = CpuBackend(self.project), Scene(compose(self.project, self.edits))
         for mode in ("detail", "synthesis"):
             shots = [still_shot(self.project, frame) for frame in range(FRAMES)]
             inputs = [self.inputs(frame, mode) for frame in range(FRAMES)]
-            seconds = cpu_seconds(lambda frame: renderer.render(shots[frame], inputs[frame]), 4, FRAMES)  # noqa: B023
+            seconds = cpu_seconds(lambda frame: backend.draw(scene, shots[frame], inputs[frame]), 4, FRAMES)  # noqa: B023
             floor = touched_bytes(self.project, mode) / copy_bandwidth("cpu")
             yield self._by_processor("cpu", mode, seconds, floor)
 
     def cuda(self) -> Iterator[Figure]:
         from layerloom.render.cuda import kernel
-        from layerloom.render.cuda.renderer import CudaRenderer
+        from layerloom.render.cuda.backend import CudaBackend
 
-        renderer = CudaRenderer(Scene(self.project, self.edits), torch.device("cuda"), 8)
-        sources = [torch.from_numpy(picture).cuda() for picture in self.pictures]
+        backend = CudaBackend(self.project, torch.device("cuda"))
+        scene = Scene(compose(self.project, self.edits))
         bandwidth = copy_bandwidth("cuda")
         for mode in ("detail", "synthesis"):
             shots = [still_shot(self.project, frame) for frame in range(FRAMES)]
             inputs = [self.inputs(frame, mode) for frame in range(FRAMES)]
 
             def draw(frame: int) -> object:
-                source = sources[frame] if mode == "detail" else None  # noqa: B023
-                return renderer.draw(shots[frame], inputs[frame], source)  # noqa: B023
+                return backend.draw_there(scene, shots[frame], inputs[frame])  # noqa: B023
 
             floor = touched_bytes(self.project, mode) / bandwidth
             yield self._by_clock("cuda", mode, gpu_seconds(draw, 1000), floor)
@@ -351,17 +352,18 @@ class _Bench:
             yield Figure("cuda, kernel alone", mode, 1 / seconds, 1e3 * seconds, 1e3 * floor, "GPU time")
 
     def host(self) -> Iterator[Figure]:
-        from layerloom.render.cuda.renderer import CudaRenderer
+        from layerloom.render.cuda.backend import CudaBackend
 
-        renderer = CudaRenderer(Scene(self.project, self.edits), torch.device("cuda"), 8)
+        backend = CudaBackend(self.project, torch.device("cuda"))
+        scene = Scene(compose(self.project, self.edits))
         inputs = [self.inputs(frame, "detail") for frame in range(FRAMES)]
-        seconds = gpu_seconds(lambda frame: renderer.render(still_shot(self.project, frame), inputs[frame]), 200)
+        seconds = gpu_seconds(lambda frame: backend.draw(scene, still_shot(self.project, frame), inputs[frame]), 200)
         yield self._by_clock("cuda, from and to the host", "detail", seconds, None)
 
     def networks(self) -> Iterator[Figure]:
         from layerloom.neural_render import Networks
 
-        networks = Networks(self.project, self.edits, torch.device(self.device))
+        networks = Networks(compose(self.project, self.edits), torch.device(self.device))
 
         def draw(frame: int) -> object:
             return networks.draw(still_shot(self.project, frame))
@@ -377,10 +379,11 @@ class _Bench:
         shots = [still_shot(self.project, frame) for frame in range(FRAMES)] * 4
         times = [Fraction(index, 24) for index in range(len(shots))]
         device = "cuda" if self.device == "cuda" else "cpu"
+        composition = compose(self.project, self.edits)
         for _ in range(2):  # the first one compiles
             started, used = time.perf_counter(), time.process_time()
             with media.open_writer(str(out), SIZE, times, Fraction(24), None) as writer:
-                for picture in render_shots(self.project, self.edits, shots, "detail", device):
+                for picture in draw_shots(Renderer(self.project, device), composition, shots):
                     writer.write(picture)
             seconds, used = time.perf_counter() - started, time.process_time() - used
             out.unlink()

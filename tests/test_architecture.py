@@ -23,10 +23,10 @@ from pathlib import Path
 from layerloom.edits.document import Hide
 from layerloom.export.export import export
 from layerloom.data.project import Project
-from layerloom.render.stream import render
+from layerloom.render.stream import render_images
 
 project = Project.open(Path(sys.argv[1]))
-assert len(list(render(project, [Hide("object")]))) == 2
+assert len(list(render_images(project, [Hide("object")]))) == 2
 export(project, Path(sys.argv[2]))
 import layerloom.evaluate.evaluate
 loaded = [name for name in sys.modules if name.startswith(tuple("layerloom." + part for part in PARTS))]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from truth_project import make_truth_project
 
-from layerloom.compose.cast_shadows import find_shadow, relight
+from layerloom.compose.cast_shadows import find_shadow
+from layerloom.compose.composition import compose
 from layerloom.compose.shadows import background_light, shares_at_nodes
 from layerloom.data.project import Project
 from layerloom.edits.shot import Duplicate, Freeze, LeaveShadow, Move, Unshadow
@@ -48,7 +49,7 @@ def test_light_that_flickers_as_a_whole_is_no_shadow(plain: Project) -> None:
 
 
 def test_a_moved_shadow_leaves_its_place_and_falls_on_another(shaded: Project) -> None:
-    relit = relight(shaded, [Move("object", 60.0)])
+    relit = compose(shaded, [Move("object", 60.0)]).light
     assert relit.unshadowed == {0}
     before, after = background_light(shaded)[5, ..., 0], background_light(relit.project)[5, ..., 0]
     nodes_a_pixel = (before.shape[1] - 1) / shaded.layers[1].canvas[0] * shaded.layers[1].uv_affine[0, 0, 0]
@@ -62,7 +63,7 @@ def test_a_moved_shadow_leaves_its_place_and_falls_on_another(shaded: Project) -
 
 
 def test_a_copy_casts_a_second_shadow(shaded: Project) -> None:
-    relit = relight(shaded, [Duplicate("object", 60.0)])
+    relit = compose(shaded, [Duplicate("object", 60.0)]).light
     before, after = background_light(shaded), background_light(relit.project)
     assert not relit.unshadowed
     assert (after <= before + 1e-6).all() and (after < before - 0.1).any()
@@ -71,13 +72,13 @@ def test_a_copy_casts_a_second_shadow(shaded: Project) -> None:
 def test_a_shadow_stays_or_goes_where_edits_say_so(shaded: Project) -> None:
     move = Move("object", 60.0)
     for staying in (LeaveShadow("object"), Freeze("object", 3), Freeze("background", 3)):
-        relit = relight(shaded, [move, staying])
+        relit = compose(shaded, [move, staying]).light
         assert relit.project is shaded and not relit.unshadowed
-    free = relight(shaded, [move, Unshadow("object")])
+    free = compose(shaded, [move, Unshadow("object")]).light
     assert free.unshadowed == {0}
     assert (background_light(free.project) >= background_light(shaded) - 1e-6).all()
 
 
 def test_an_object_without_a_shadow_leaves_the_light_alone(plain: Project, tmp_path: Path) -> None:
-    assert relight(plain, [Move("object", 60.0)]).project is plain
-    assert relight(plain, []).project is plain
+    assert compose(plain, [Move("object", 60.0)]).light.project is plain
+    assert compose(plain, []).light.project is plain

@@ -18,7 +18,7 @@ from layerloom.data.project import Project
 from layerloom.edits.canvas import Overlay, Texture
 from layerloom.export.export import export
 from layerloom.media.layered_documents import read_picture
-from layerloom.render.stream import render
+from layerloom.render.stream import render_images
 from layerloom.synthetic.clip import make_clip
 
 RED = (230, 20, 30)
@@ -37,7 +37,7 @@ def exported(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def run(project: Project, *edits: Texture | Overlay) -> np.ndarray:
-    return np.stack(list(render(project, edits)))
+    return np.stack(list(render_images(project, edits)))
 
 
 def repack_ora(path: Path, changed: dict[str, bytes]) -> None:

@@ -19,7 +19,7 @@ from layerloom.core.geometry import uv_to_st
 from layerloom.data.mattes import stream_mattes
 from layerloom.data.project import Project
 from layerloom.export.export import PARTS, export
-from layerloom.render.stream import render
+from layerloom.render.stream import render_images
 from layerloom.synthetic.clip import make_clip
 
 FRAMES = range(1, 4)
@@ -122,7 +122,7 @@ def test_16_bit_positions_are_as_exact_as_the_manifest_says(project: Project, tm
 
 def test_another_program_rebuilds_the_frames(exported: Path, project: Project) -> None:
     manifest = json.loads((exported / "manifest.json").read_text())
-    rendered = render(project, frames=FRAMES, mode="synthesis")
+    rendered = render_images(project, frames=FRAMES, mode="synthesis")
     for number, expected in enumerate(rendered):
         picture = np.zeros((96, 160, 3), np.float32)
         for layer in manifest["layers"]:
@@ -170,7 +170,7 @@ def test_a_frame_in_parts_adds_up_and_keeps_positions_exact(project: Project, tm
     names = ["beauty"]
     for layer in project.layers:
         names += [f"{layer.name}_{kind}" for kind in ("rgba", "matte", "lighting", "st")]
-    for number, rendered in enumerate(render(project, frames=FRAMES, mode="synthesis")):
+    for number, rendered in enumerate(render_images(project, frames=FRAMES, mode="synthesis")):
         parts: dict[str, np.ndarray] = {}
         with OpenEXR.File(str(tmp_path / "out" / "exr" / f"{number:05d}.exr"), separate_channels=True) as file:
             for part in file.parts:

@@ -19,7 +19,7 @@ from truth_project import make_truth_project
 from layerloom import media
 from layerloom.data.project import Project
 from layerloom.edits.canvas import Overlay, Texture
-from layerloom.render.stream import render
+from layerloom.render.stream import render_images
 from layerloom.synthetic.clip import make_clip
 
 COLOUR = (0.8, 0.1, 0.25)
@@ -34,14 +34,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="module")
 def unedited(project: Project) -> np.ndarray:
-    return np.stack(list(render(project)))
+    return np.stack(list(render_images(project)))
 
 
 @pytest.fixture(scope="module")
 def expected(project: Project, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
     file = tmp_path_factory.mktemp("plain") / "plain.png"
     media.write_image(file, media.quantise(painted(project, 4), 16))
-    return np.stack(list(render(project, [Texture("object", file)])))
+    return np.stack(list(render_images(project, [Texture("object", file)])))
 
 
 def block(project: Project) -> tuple[slice, slice]:
@@ -131,7 +131,7 @@ def test_an_edited_texture_comes_in(
 ) -> None:
     name, write = WRITERS[writer]
     write(tmp_path / name, painted(project, channels))
-    edited = np.stack(list(render(project, [Texture("object", tmp_path / name)])))
+    edited = np.stack(list(render_images(project, [Texture("object", tmp_path / name)])))
     assert (edited != unedited).any(-1).mean() > 0.01
     assert np.abs(edited.astype(int) - expected).max() <= 1
     # Nothing but the block counts as an edit: elsewhere every pixel is the source's own.
@@ -153,7 +153,7 @@ def test_an_edited_texture_of_another_size_comes_in(
     rows, columns = (slice(round(side.start * factor), round(side.stop * factor)) for side in block(project))
     picture[rows, columns] = COLOUR
     write(tmp_path / name, picture)
-    edited = np.stack(list(render(project, [Texture("object", tmp_path / name)])))
+    edited = np.stack(list(render_images(project, [Texture("object", tmp_path / name)])))
     difference = np.abs(edited.astype(int) - expected).max(-1)
     # The block's outline falls between texels of the other size, and cubic interpolation rings beside it.
     outline = cv2.dilate((expected != unedited).any(-1).astype(np.uint8).transpose(1, 2, 0), np.ones((5, 5)))
@@ -171,6 +171,6 @@ def test_an_overlay_comes_in(writer: str, project: Project, tmp_path: Path) -> N
     write(tmp_path / name, picture)
     media.write_image(tmp_path / "plain.png", media.quantise(picture, 16))
     first, second = (
-        np.stack(list(render(project, [Overlay("object", tmp_path / file)]))) for file in (name, "plain.png")
+        np.stack(list(render_images(project, [Overlay("object", tmp_path / file)]))) for file in (name, "plain.png")
     )
     assert np.abs(first.astype(int) - second).max() <= 1

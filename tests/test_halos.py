@@ -12,7 +12,7 @@ from layerloom.data.project import Project
 from layerloom.edits.document import Hide
 from layerloom.evaluate import halos
 from layerloom.evaluate.halos import Cutout, cut_out, edit_error, halo_px, outline_band, triangulate
-from layerloom.render.stream import render
+from layerloom.render.stream import render_images
 from layerloom.synthetic.clip import SyntheticClip, make_clip
 
 
@@ -32,7 +32,7 @@ def widened_project(clip: SyntheticClip, folder: Path, by_px: int) -> Project:
 
 
 def mean_halo(clip: SyntheticClip, project: Project) -> float:
-    background = render(project, [Hide("object")], mode="synthesis")
+    background = render_images(project, [Hide("object")], mode="synthesis")
     frames = zip(clip.frames, background, cut_out(project), strict=True)
     return float(np.mean([halo_px(media.to_float(frame), media.to_float(b), cutout) for frame, b, cutout in frames]))
 

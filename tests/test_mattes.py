@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from truth_project import make_truth_project
 
-from layerloom.data.mattes import composite, mattes, reveal, stream_mattes
+from layerloom.core.compositing import composite
+from layerloom.data.mattes import mattes, reveal, stream_mattes
 from layerloom.data.project import Project
 from layerloom.synthetic.clip import SyntheticClip, make_clip
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from layerloom import media
+from layerloom.compose.composition import compose
 from layerloom.compose.shot import Instance, Shot, at_scale, still_shot
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import pixel_centres
@@ -19,7 +20,8 @@ from layerloom.model.field import composite
 from layerloom.model.storage import field_from_arrays, field_to_arrays
 from layerloom.neural_render import render_networks
 from layerloom.prepare.prepare import prepare
-from layerloom.render.stream import render_shots
+from layerloom.render.renderer import Renderer
+from layerloom.render.stream import draw_shots
 from layerloom.synthetic.clip import make_clip
 from layerloom.train.settings import settings_for
 
@@ -56,7 +58,7 @@ def test_a_field_is_restored_as_it_was(project: Project) -> None:
     first, second = field(xy, frame, False), again(xy, frame, False)
     for name in ("uv", "texture", "lighting", "alpha"):
         assert torch.equal(getattr(first, name), getattr(second, name))
-    (picture,) = render_networks(project, [], [still_shot(project, 4)], "cpu")
+    (picture,) = render_networks(compose(project), "cpu", [still_shot(project, 4)])
     centres = torch.from_numpy(pixel_centres(SIZE)).view(1, -1, 2)
     explained = composite(field(centres, frame[1:], False)).view(SIZE[1], SIZE[0], 3)
     assert np.abs(media.to_float(picture) - explained.numpy().clip(0, 1)).max() <= 0.51 / 255
@@ -73,14 +75,18 @@ def test_networks_show_what_maps_show(project: Project, tmp_path: Path) -> None:
     between = Shot(SIZE, tuple(Instance(layer, 2.5) for layer in range(2)))
     shots = [still, between, at_scale(still, 3.0), at_scale(between, 0.4)]
     for edits in ([], [overlay], [Hide(layer.name)], [overlay, Background("#204060")]):
-        maps = render_shots(project, edits, shots, "synthesis")
+        maps = draw_shots(Renderer(project), compose(project, edits), shots, "synthesis")
         for shot, from_maps, from_networks in zip(
-            shots, maps, render_networks(project, edits, shots, "cpu"), strict=True
+            shots, maps, render_networks(compose(project, edits), "cpu", shots), strict=True
         ):
             assert from_networks.shape == (shot.size[1], shot.size[0], 3)
             assert psnr(from_networks, from_maps) > 25
-    with_overlay, without = (next(render_networks(project, edits, [still], "cpu")) for edits in ([overlay], []))
-    from_maps, plain = (next(render_shots(project, edits, [still], "synthesis")) for edits in ([overlay], []))
+    drawn: list[np.ndarray] = []
+    for edits in ([overlay], []):
+        composition = compose(project, edits)
+        drawn += render_networks(composition, "cpu", [still])
+        drawn += draw_shots(Renderer(project), composition, [still], "synthesis")
+    with_overlay, from_maps, without, plain = drawn
     changed = np.abs(from_maps.astype(int) - plain).max(-1) > 40
     assert changed.sum() > 100
     # A part of a pixel apart: frames are placed on the textures only after learning.
@@ -90,7 +96,7 @@ def test_networks_show_what_maps_show(project: Project, tmp_path: Path) -> None:
 
 def test_what_networks_cannot_do_is_said(project: Project, tmp_path: Path) -> None:
     with pytest.raises(LayerloomError, match="unshadow: shadows are taken off baked light"):
-        render_networks(project, [Unshadow("object")], [still_shot(project, 0)], "cpu")
+        render_networks(compose(project, [Unshadow("object")]), "cpu")
     arrays = project.weights()
     with pytest.raises(LayerloomError, match="networks are damaged"):
         field_from_arrays({**arrays, "alpha_start": arrays["alpha_start"][:-9]}, SIZE, project.settings["field"], CPU)

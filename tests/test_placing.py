@@ -17,7 +17,7 @@ from layerloom.core.geometry import pixel_centres
 from layerloom.data.project import Project
 from layerloom.edits.canvas import At, Overlay, Place, Text
 from layerloom.edits.document import Edit
-from layerloom.render.stream import render
+from layerloom.render.stream import render_images
 from layerloom.synthetic.clip import SyntheticClip, make_clip
 
 FRAMES = 6
@@ -34,7 +34,7 @@ def project(clip: SyntheticClip, tmp_path_factory: pytest.TempPathFactory) -> Pr
 
 
 def run(project: Project, edits: Sequence[Edit]) -> np.ndarray:
-    return media.to_float(np.stack(list(render(project, edits))))
+    return media.to_float(np.stack(list(render_images(project, edits))))
 
 
 def picture(tmp_path: Path, size: tuple[int, int] = (40, 24)) -> Path:
@@ -197,15 +197,15 @@ def test_words_in_lines_are_higher(project: Project) -> None:
 def test_places_that_cannot_be(project: Project, tmp_path: Path) -> None:
     file = picture(tmp_path)
     with pytest.raises(LayerloomError, match=r"texel .* of layer 'object', outside of its canvas"):
-        render(project, [Place("object", file, At(2.0, 2.0, frame=0))])
+        render_images(project, [Place("object", file, At(2.0, 2.0, frame=0))])
     with pytest.raises(LayerloomError, match=r"frame 9: .* has frames 0:6"):
-        render(project, [Place("object", file, At(2.0, 2.0, frame=9))])
+        render_images(project, [Place("object", file, At(2.0, 2.0, frame=9))])
     with pytest.raises(LayerloomError, match="more than 16384 texels"):
-        render(project, [Place("background", file, At(60.0, 60.0, height=16000.0))])
+        render_images(project, [Place("background", file, At(60.0, 60.0, height=16000.0))])
     (tmp_path / "no.ttf").write_text("no font")
     with pytest.raises(LayerloomError, match=r"no.ttf: not a font that can be read"):
-        render(project, [Text("background", "a", At(60.0, 60.0), font=tmp_path / "no.ttf")])
+        render_images(project, [Text("background", "a", At(60.0, 60.0), font=tmp_path / "no.ttf")])
     with pytest.raises(LayerloomError, match=r"'Grüße 日': the plain font has no üß日; name one .* font FILE"):
-        render(project, [Text("background", "Grüße 日", At(60.0, 60.0))])
+        render_images(project, [Text("background", "Grüße 日", At(60.0, 60.0))])
     with pytest.raises(LayerloomError, match=r"absent.mp4: no such file"):
-        render(project, [Place("background", tmp_path / "absent.mp4", At(60.0, 60.0))])
+        render_images(project, [Place("background", tmp_path / "absent.mp4", At(60.0, 60.0))])

@@ -10,12 +10,12 @@ import pytest
 from truth_project import make_truth_project
 
 from layerloom import media
-from layerloom.compose.canvas_patches import canvas_patches
+from layerloom.compose.composition import compose
 from layerloom.core.errors import LayerloomError
 from layerloom.data.project import Project
 from layerloom.edits.canvas import Blend, Overlay, Paint, Texture
 from layerloom.edits.document import Background, Edit, Hide
-from layerloom.render.stream import render
+from layerloom.render.stream import render_images
 from layerloom.synthetic.clip import SyntheticClip, make_clip
 
 FRAMES = 4
@@ -60,7 +60,7 @@ def save(path: Path, image: np.ndarray) -> Path:
 
 
 def run(project: Project, edits: Sequence[Edit], **options: object) -> np.ndarray:
-    return np.stack(list(render(project, edits, **options)))  # pyright: ignore[reportArgumentType]
+    return np.stack(list(render_images(project, edits, **options)))  # pyright: ignore[reportArgumentType]
 
 
 def test_without_edits_the_source_comes_out(project: Project, clip: SyntheticClip) -> None:
@@ -275,7 +275,8 @@ def test_paint_ends_within_its_patch(project: Project, clip: SyntheticClip, tmp_
         image[height // 2 : height // 2 + 5 + corner, width // 2 : width // 2 + 5 + corner] = 255
         media.write_image(tmp_path / f"{corner}.png", image)
         edit = Paint(1, tmp_path / f"{corner}.png")
-        for patches in canvas_patches(project, [edit], []):
+        (everywhere,) = compose(project, [edit]).canvas.passes(None)
+        for patches in everywhere.patches:
             patch = None if patches is None else patches.at(0.0)
             if patch is not None:
                 border = [patch.opacity[0], patch.opacity[-1], patch.opacity[:, 0], patch.opacity[:, -1]]
@@ -407,8 +408,8 @@ def test_wrong_edits_are_named_before_the_first_frame(project: Project, tmp_path
     ]
     for edit, message in cases:
         with pytest.raises(LayerloomError, match=message) as raised:
-            render(project, [edit])
+            render_images(project, [edit])
         assert "\n" not in str(raised.value)
     for frames in (range(2, 9), range(2, 2)):
         with pytest.raises(LayerloomError, match="has frames 0:4 of its source"):
-            render(project, [], frames=frames)
+            render_images(project, [], frames=frames)

@@ -7,7 +7,7 @@ is imported: `test_the_kernel_in_the_interpreter` runs a part of this file once 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from importlib.util import find_spec
@@ -20,6 +20,7 @@ import torch
 from truth_project import make_truth_project
 
 from layerloom import media
+from layerloom.compose.composition import compose
 from layerloom.compose.shot import Instance, Shot, is_still, shows_a_picture, still_shot
 from layerloom.core.geometry import Size
 from layerloom.data.mattes import own_alphas
@@ -27,11 +28,14 @@ from layerloom.data.project import Project
 from layerloom.edits.canvas import Overlay, Paint
 from layerloom.edits.document import Background, Edit, Hide
 from layerloom.edits.shot import Camera, Keyframe
-from layerloom.render import reference as definition
-from layerloom.render.cpu.packing import Images
-from layerloom.render.residual import DetailMaps
+from layerloom.render import reference
+from layerloom.render.cpu.backend import CpuBackend
+from layerloom.render.cpu.packing import pack_image
+from layerloom.render.footage import READ_AHEAD
+from layerloom.render.renderer import Mode, Renderer, frames_of
+from layerloom.render.residual import ResidualMaps
 from layerloom.render.scene import Inputs, Pyramid, Scene
-from layerloom.render.stream import READ_AHEAD, Mode, frames_of, render, render_shots
+from layerloom.render.stream import draw_shots, render_images
 from layerloom.synthetic.clip import SyntheticClip, make_clip
 
 SIZE = (240, 136)
@@ -96,7 +100,7 @@ def inputs_of(project: Project, shot: Shot, mode: Mode, bit_depth: int = 8) -> I
     if is_still(project, shot):
         picture = media.quantise(media.to_float(pictures[frames_of(shot)[0]]), bit_depth)
         return Inputs(picture, alphas, bit_depth, as_solved=True)
-    maps, apart = DetailMaps(project), not shows_a_picture(shot, len(project.layers))
+    maps, apart = ResidualMaps(project, CpuBackend(project)), not shows_a_picture(shot, len(project.layers))
     details = {
         (layer, frame): detail
         for frame, picture in pictures.items()
@@ -105,8 +109,16 @@ def inputs_of(project: Project, shot: Shot, mode: Mode, bit_depth: int = 8) -> I
     return Inputs(None, alphas, bit_depth, details)
 
 
-def by_definition(project: Project, edits: Sequence[Edit], shot: Shot, mode: Mode) -> np.ndarray:
-    return definition.render_shot(Scene(project, edits), shot, inputs_of(project, shot, mode), torch.device("cpu"))
+def render_shots(
+    project: Project, edits: Sequence[Edit], shots: Iterable[Shot], mode: Mode = "detail"
+) -> Iterator[np.ndarray]:
+    return draw_shots(Renderer(project), compose(project, edits), shots, mode)
+
+
+def by_reference(project: Project, edits: Sequence[Edit], shot: Shot, mode: Mode) -> np.ndarray:
+    return reference.render_shot(
+        Scene(compose(project, edits)), shot, inputs_of(project, shot, mode), torch.device("cpu")
+    )
 
 
 def assert_agree(actual: np.ndarray, expected: np.ndarray) -> None:
@@ -118,18 +130,18 @@ def assert_agree(actual: np.ndarray, expected: np.ndarray) -> None:
 
 @pytest.mark.parametrize("mode", ["detail", "synthesis"])
 @pytest.mark.parametrize("case", ["none", "overlays", "multiply", "paint", "hide", "no background", "backdrop", "all"])
-def test_an_ordinary_frame_is_what_the_definition_says(
+def test_an_ordinary_frame_is_what_the_reference_says(
     project: Project, edits: dict[str, Sequence[Edit]], case: str, mode: Mode
 ) -> None:
-    rendered = next(render(project, edits[case], range(1, 2), mode))
+    rendered = next(render_images(project, edits[case], range(1, 2), mode))
     shot = still_shot(project, 1)
     inputs = inputs_of(project, shot, mode)
-    scene = Scene(project, edits[case])
+    scene = Scene(compose(project, edits[case]))
     hidden = [layer for layer in scene.hidden if project.layers[layer].kind == "object"]
     if hidden and inputs.source is not None:
-        cleared = DetailMaps(project).cleared(1, inputs.source, inputs.own_alphas(1), hidden)
+        cleared = ResidualMaps(project, CpuBackend(project)).cleared(1, inputs.source, inputs.own_alphas(1), hidden)
         inputs = replace(inputs, source=cleared)
-    assert_agree(rendered, definition.render_shot(scene, shot, inputs, torch.device("cpu")))
+    assert_agree(rendered, reference.render_shot(scene, shot, inputs, torch.device("cpu")))
 
 
 def moved_shots(size: Size = SIZE) -> list[Shot]:
@@ -146,12 +158,12 @@ def moved_shots(size: Size = SIZE) -> list[Shot]:
 
 @pytest.mark.parametrize("mode", ["detail", "synthesis"])
 @pytest.mark.parametrize("case", ["none", "multiply", "paint", "all"])
-def test_any_shot_is_what_the_definition_says(
+def test_any_shot_is_what_the_reference_says(
     project: Project, edits: dict[str, Sequence[Edit]], case: str, mode: Mode
 ) -> None:
     shots = moved_shots()
     for shot, rendered in zip(shots, render_shots(project, edits[case], shots, mode), strict=True):
-        assert_agree(rendered, by_definition(project, edits[case], shot, mode))
+        assert_agree(rendered, by_reference(project, edits[case], shot, mode))
 
 
 @pytest.mark.parametrize("mode", ["detail", "synthesis"])
@@ -169,7 +181,7 @@ def test_tiles_that_edits_hardly_reach(project: Project, tmp_path: Path, mode: M
     wide = Shot((SIZE[0] + 150, SIZE[1] + 40), tuple(Instance(layer, 1.0) for layer in range(3)))
     for shot in (still_shot(project, 1), wide):
         drawn = next(iter(render_shots(project, overlays, [shot], mode)))
-        assert_agree(drawn, by_definition(project, overlays, shot, mode))
+        assert_agree(drawn, by_reference(project, overlays, shot, mode))
         assert (drawn != next(iter(render_shots(project, [], [shot], mode)))).any()
 
 
@@ -181,19 +193,20 @@ def fine_project(clip: SyntheticClip, tmp_path_factory: pytest.TempPathFactory) 
 
 def test_textures_are_looked_up_as_they_were_solved_in_ordinary_frames_alone(fine_project: Project) -> None:
     """Bilinear at the source's pixels. In any other view, though hardly another one, the noise averages out."""
-    shown = media.to_float(next(render(fine_project, [Hide("object1"), Hide("object2")], range(1, 2), "synthesis")))
+    hidden = [Hide("object1"), Hide("object2")]
+    shown = media.to_float(next(render_images(fine_project, hidden, range(1, 2), "synthesis")))
     uv = fine_project.uv(2, 1)
     solved = fine_project.layers[2].look_up(uv) * fine_project.lighting(2, 1, uv=uv)
     assert -10 * np.log10(np.square(shown - solved.clip(0, 1)).mean()) > 55
-    edits = [Hide("object1"), Hide("object2"), Camera((Keyframe(1), Keyframe(3, x=0.3)))]
-    for other in render(fine_project, edits, range(1, 3), "synthesis"):
+    edits = [*hidden, Camera((Keyframe(1), Keyframe(3, x=0.3)))]
+    for other in render_images(fine_project, edits, range(1, 3), "synthesis"):
         noise = [(part - cv2.GaussianBlur(part, (0, 0), 1)).std() for part in (media.to_float(other), shown)]
         assert noise[0] < 0.7 * noise[1]
 
 
 @pytest.mark.parametrize("mode", ["detail", "synthesis"])
 @pytest.mark.parametrize("case", ["none", "multiply", "all"])
-def test_textures_finer_than_the_source_are_what_the_definition_says(
+def test_textures_finer_than_the_source_are_what_the_reference_says(
     fine_project: Project, edits: dict[str, Sequence[Edit]], case: str, mode: Mode, tmp_path: Path
 ) -> None:
     some_edits = make_edits(fine_project, tmp_path)[case]
@@ -201,7 +214,7 @@ def test_textures_finer_than_the_source_are_what_the_definition_says(
     for shot, rendered in zip(shots, render_shots(fine_project, some_edits, shots, mode), strict=True):
         if is_still(fine_project, shot) and any(isinstance(edit, Hide) for edit in some_edits):
             continue  # its picture is cleared first
-        assert_agree(rendered, by_definition(fine_project, some_edits, shot, mode))
+        assert_agree(rendered, by_reference(fine_project, some_edits, shot, mode))
 
 
 @pytest.mark.parametrize("mode", ["detail", "synthesis"])
@@ -213,7 +226,7 @@ def test_nothing_of_a_fine_texture_shows_through_an_opaque_edit(
         image = np.full((*layer.canvas[::-1], 4), (90, 150, 60, 255), np.uint8)
         media.write_image(tmp_path / f"{layer.name}.png", image)
         edits.append(Overlay(layer.name, tmp_path / f"{layer.name}.png"))
-    picture = media.to_float(next(render(fine_project, edits, range(1, 2), mode)))
+    picture = media.to_float(next(render_images(fine_project, edits, range(1, 2), mode)))
     inner = picture[20:100, 20:180]
     assert (inner - cv2.GaussianBlur(inner, (0, 0), 2)).std() < 0.01
 
@@ -221,10 +234,10 @@ def test_nothing_of_a_fine_texture_shows_through_an_opaque_edit(
 @needs_triton
 @pytest.mark.gpu
 @pytest.mark.parametrize("bit_depth", [8, 16])
-def test_the_kernel_draws_what_the_definition_says(tmp_path: Path, bit_depth: int) -> None:
+def test_the_kernel_draws_what_the_reference_says(tmp_path: Path, bit_depth: int) -> None:
     """Ordinary and moved shots, hidden layers, a new background, opacities by colour, and a painting of the frame's."""
     from layerloom.render.cuda import kernel
-    from layerloom.render.cuda.renderer import CudaRenderer
+    from layerloom.render.cuda.backend import CudaBackend
 
     if INTERPRETED:  # large blocks, since each costs the interpreter as much as a small one
         kernel.LAUNCH["BLOCK"] = 4096
@@ -245,12 +258,12 @@ def test_the_kernel_draws_what_the_definition_says(tmp_path: Path, bit_depth: in
     edits = {each.path: make_edits(each, each.path.parent) for each in (project, fine)}
     for each, shot, case in cases:
         some_edits = edits[each.path][case]
-        scene, inputs = Scene(each, some_edits), inputs_of(each, shot, "detail", bit_depth)
-        drawn = CudaRenderer(scene, torch.device(TRITON_DEVICE), bit_depth).render(shot, inputs)
-        assert_agree(drawn, definition.render_shot(scene, shot, inputs, torch.device("cpu")))
-    scene, inputs = Scene(fine, []), inputs_of(fine, still, "synthesis", bit_depth)
-    drawn = CudaRenderer(scene, torch.device(TRITON_DEVICE), bit_depth).render(still, inputs)
-    assert_agree(drawn, definition.render_shot(scene, still, inputs, torch.device("cpu")))
+        scene, inputs = Scene(compose(each, some_edits)), inputs_of(each, shot, "detail", bit_depth)
+        drawn = CudaBackend(each, torch.device(TRITON_DEVICE)).draw(scene, shot, inputs)
+        assert_agree(drawn, reference.render_shot(scene, shot, inputs, torch.device("cpu")))
+    scene, inputs = Scene(compose(fine)), inputs_of(fine, still, "synthesis", bit_depth)
+    drawn = CudaBackend(fine, torch.device(TRITON_DEVICE)).draw(scene, still, inputs)
+    assert_agree(drawn, reference.render_shot(scene, still, inputs, torch.device("cpu")))
 
 
 @pytest.mark.skipif(INTERPRETED or not find_spec("triton"), reason="runs the interpreter in a process of its own")
@@ -302,10 +315,10 @@ def test_a_shrinking_texture_does_not_shimmer(project: Project) -> None:
         shape = torch.tensor(jacobian, dtype=torch.float32).expand(*uv.shape[:2], 2, 2)
         for image, spread, least in ((checkers, 0.001 if way == "evenly" else 0.15, 0.0), (noise, np.inf, 26.0)):
             pyramid = Pyramid(image, 0, 0, (False,) * 4)
-            shown = definition.filtered(pyramid, uv, shape).numpy()
-            packed = Images([pyramid])
+            shown = reference.filtered(pyramid, uv, shape).numpy()
+            packed = pack_image(pyramid)
             covered = ellipse(*jacobian.astype(np.float32).ravel())
-            point = filtered(packed.records[0], *uv[3, 5].numpy(), covered)
+            point = filtered(packed.record[0], *uv[3, 5].numpy(), covered)
             np.testing.assert_allclose(point, shown[3, 5], atol=1e-4)
             finer = (np.arange(16) + 0.5) / 16 - 0.5
             around = np.stack(np.meshgrid(finer, finer), -1).reshape(-1, 1, 1, 2) @ jacobian.T

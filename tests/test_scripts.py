@@ -16,7 +16,7 @@ from truth_project import make_truth_project, st_to_uv
 from layerloom import media
 from layerloom.data.project import Project
 from layerloom.export.export import export
-from layerloom.render.stream import render
+from layerloom.render.stream import render_images
 from layerloom.synthetic.clip import make_clip
 
 FRAMES = range(1, 4)
@@ -41,7 +41,7 @@ def warp(texture: np.ndarray, st: np.ndarray) -> np.ndarray:
 
 
 def check_shot(project: Project, picture_of: Callable[[int], np.ndarray]) -> None:
-    for number, expected in enumerate(render(project, frames=FRAMES, mode="synthesis")):
+    for number, expected in enumerate(render_images(project, frames=FRAMES, mode="synthesis")):
         error = picture_of(number) - media.to_float(expected)
         assert -10 * np.log10(np.square(error).mean()) > 55
 

@@ -9,9 +9,9 @@ import pytest
 from truth_project import make_truth_project
 
 from layerloom import media
+from layerloom.compose.composition import compose
 from layerloom.compose.disocclusion import seen_canvas, unseen_share
 from layerloom.compose.shadows import shadow_share
-from layerloom.compose.shot_list import list_shots
 from layerloom.core.geometry import pixel_centres
 from layerloom.data.project import Project
 from layerloom.edits.canvas import Overlay
@@ -29,7 +29,7 @@ from layerloom.edits.shot import (
     Unseen,
     Unshadow,
 )
-from layerloom.render.stream import render
+from layerloom.render.stream import render_images
 from layerloom.synthetic.clip import LOG_SHADOW, SyntheticClip, make_clip
 
 FRAMES = 6
@@ -61,7 +61,7 @@ def speckled(clip: SyntheticClip, tmp_path_factory: pytest.TempPathFactory) -> t
 
 
 def run(project: Project, edits: Sequence[Edit], **options: object) -> np.ndarray:
-    return np.stack(list(render(project, edits, **options)))  # pyright: ignore[reportArgumentType]
+    return np.stack(list(render_images(project, edits, **options)))  # pyright: ignore[reportArgumentType]
 
 
 def psnr(first: np.ndarray, second: np.ndarray) -> float:
@@ -123,7 +123,7 @@ def test_a_locked_shot_has_a_still_background(tmp_path: Path, edit: Edit) -> Non
     )
     np.testing.assert_array_equal(locked[3], source[3])
     for frame in range(7):
-        shot = list_shots(project, [edit]).shots[frame]
+        shot = compose(project, [edit]).shots.shots[frame]
         there = cv2.warpPerspective(clip.alpha[0, frame], shot.to_source, clip.size, flags=cv2.WARP_INVERSE_MAP)
         plate = cv2.dilate(np.maximum(there, clip.alpha[0, 3]), np.ones((25, 25))) == 0
         plate[:12] = plate[-12:] = plate[:, :12] = plate[:, -12:] = False
@@ -190,7 +190,7 @@ def test_a_reversed_object_over_the_forward_background(
 ) -> None:
     project, source = speckled
     backwards = run(project, [Reverse("object")])
-    for frame, shot in enumerate(list_shots(project, [Reverse("object")]).shots):
+    for frame, shot in enumerate(compose(project, [Reverse("object")]).shots.shots):
         matrix = shot.instances[0].to_source
         alpha = clip.alpha[0, FRAMES - 1 - frame]
         there = cv2.warpPerspective(alpha, matrix, SIZE, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
@@ -239,7 +239,7 @@ def test_what_nobody_saw_is_marked(project: Project, clip: SyntheticClip, conten
     far = Camera((Keyframe(0, x=-SIZE[0] / 2.0),))
     frame = run(project, [far, Unseen(content)], frames=range(1))[0]
     plain = run(project, [far], frames=range(1))[0]
-    share = unseen_share(project, list_shots(project, [far]).shots[0], seen_canvas(project))
+    share = unseen_share(project, compose(project, [far]).shots.shots[0], seen_canvas(project))
     assert 0.1 < (share == 1).mean() < 0.5
     if content == "transparent":
         np.testing.assert_array_equal(frame[..., :3], plain)

@@ -12,7 +12,7 @@ from layerloom import media
 from layerloom.data.layer_store import Layer
 from layerloom.data.project import Project
 from layerloom.edits.canvas import Texture
-from layerloom.render.stream import render
+from layerloom.render.stream import render_images
 from layerloom.synthetic.clip import make_clip
 
 COLOUR = (200, 30, 60)
@@ -26,11 +26,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="module")
 def unedited(project: Project) -> np.ndarray:
-    return np.stack(list(render(project)))
+    return np.stack(list(render_images(project)))
 
 
 def run(project: Project, layer: str, file: Path) -> np.ndarray:
-    return np.stack(list(render(project, [Texture(layer, file)])))
+    return np.stack(list(render_images(project, [Texture(layer, file)])))
 
 
 def exported(layer: Layer, channels: int, depth: int) -> np.ndarray:
@@ -122,7 +122,7 @@ def test_colour_that_scaling_weighted_by_alpha_is_no_edit(tmp_path: Path) -> Non
     picture = Image.fromarray(exported(project.layers[0], 4, 8), "RGBA")
     small = np.asarray(picture.resize(scaled(layer, 0.5), Image.Resampling.BICUBIC))  # Pillow premultiplies
     file = save(tmp_path / "small.png", small)
-    np.testing.assert_array_equal(run(project, "object", file), np.stack(list(render(project))))
+    np.testing.assert_array_equal(run(project, "object", file), np.stack(list(render_images(project))))
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.37, 2])

@@ -10,7 +10,7 @@ from layerloom.data.project import Project
 from layerloom.edits.canvas import Paint
 from layerloom.evaluate import truth
 from layerloom.media import write_image
-from layerloom.render.stream import render
+from layerloom.render.stream import render_images
 from layerloom.synthetic.clip import SyntheticClip, make_clip
 
 
@@ -34,7 +34,7 @@ def paint_on(clip: SyntheticClip) -> np.ndarray:
 def test_the_truth_scores_as_the_truth(clip: SyntheticClip, project: Project, tmp_path: Path) -> None:
     paint = paint_on(clip)
     write_image(tmp_path / "paint.png", paint)
-    edited = np.stack(list(render(project, [Paint(3, tmp_path / "paint.png")])))
+    edited = np.stack(list(render_images(project, [Paint(3, tmp_path / "paint.png")])))
     edited_truth = clip.render(truth.painted_textures(clip, 3, paint))
     figures = truth.truth_figures(project, clip, edited, edited_truth, painted_frame=3)
     assert figures["psnr"] > 34

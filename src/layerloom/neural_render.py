@@ -17,13 +17,11 @@ import torch.nn.functional as functional
 from jaxtyping import Float
 from torch import Tensor
 
-from layerloom.compose.disocclusion import unseen_marker
-from layerloom.compose.shadows import unshadowed_layers
+from layerloom.compose.composition import Composition
 from layerloom.compose.shot import Instance, Shot, at_scale, neighbours
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size, pixel_centres, rescale_positions, transform_points
-from layerloom.data.project import Project, Window
-from layerloom.edits.document import Edit
+from layerloom.data.project import Window
 from layerloom.model.field import ALPHA_START_LOGIT
 from layerloom.model.storage import field_from_arrays
 from layerloom.render.scene import FINEST_TEXELS_PER_PIXEL, Change, Pyramid, Scene
@@ -36,26 +34,29 @@ SUPPORT_MARGIN_PIXELS = 4
 Points = Float[Tensor, "k 2"]
 
 
-def render_networks(
-    project: Project, edits: Sequence[Edit], shots: Sequence[Shot], device: str
-) -> Iterator[np.ndarray]:
-    """Frames of shots as `render` gives them, one after the other, by the networks on a device ("cpu", "cuda").
+def render_networks(composition: Composition, device: str, shots: Sequence[Shot] | None = None) -> Iterator[np.ndarray]:
+    """Frames as `draw_shots` gives them, one after the other, by the networks on a device ("cpu", "cuda").
 
-    Edits and networks are checked before the first frame is asked for: LayerloomError.
+    shots: by default those of the composition. Networks are checked before the first frame is asked for:
+    LayerloomError.
     """
-    if unshadowed_layers(project, edits):
+    if composition.shadows.freed:
         raise LayerloomError("unshadow: shadows are taken off baked light alone; render from maps")
-    networks, mark = Networks(project, edits, torch.device(device)), unseen_marker(project, edits)
-    pictures = _one_behind(networks.draw(shot) for shot in shots)
-    return (mark(shot, picture) for shot, picture in zip(shots, pictures, strict=True))
+    drawn = composition.shots.shots if shots is None else shots
+    networks, marker = Networks(composition, torch.device(device)), composition.marker
+    pictures = _one_behind(networks.draw(shot) for shot in drawn)
+    if marker is None:
+        return pictures
+    return (marker.mark(shot, picture) for shot, picture in zip(drawn, pictures, strict=True))
 
 
 class Networks:
-    """A project's networks and its edits on a device."""
+    """A project's networks and a composition on a device."""
 
-    def __init__(self, project: Project, edits: Sequence[Edit], device: torch.device) -> None:
+    def __init__(self, composition: Composition, device: torch.device) -> None:
+        project = composition.project
         self._project, self._device = project, device
-        self._scene = Scene(project, edits)
+        self._scene = Scene(composition)
         self._full_scale = 2**project.source_bit_depth - 1
         settings = project.settings.get("field", {})
         self._field = field_from_arrays(project.weights(), project.training_size, settings, device)
@@ -73,7 +74,7 @@ class Networks:
         width, height = finer.size
         picture = torch.zeros(height, width, 3, device=self._device)
         left = torch.ones(height, width, device=self._device)
-        changes = self._scene.stages(replace(finer, source_number=None))[-1].changes
+        changes = self._scene.passes(replace(finer, source_number=None))[-1].changes
         for instance, change in zip(finer.instances, changes, strict=True):
             if instance.layer not in self._scene.hidden:
                 for window in self._windows(finer, instance):
@@ -102,8 +103,9 @@ class Networks:
         uv = self._uv(instance, xy)
         kept = self._own_alpha(instance, xy, uv).view(rows, columns) * left[window]
         left[window] -= kept
-        if self._scene.has_backdrop and instance.layer == len(self._project.layers) - 1:
-            colour = torch.from_numpy(self._scene.backdrop(shot.size)[window]).to(self._device)
+        backdrop = self._scene.backdrop
+        if backdrop is not None and instance.layer == len(self._project.layers) - 1:
+            colour = torch.from_numpy(backdrop.fit(shot.size)[window]).to(self._device)
         else:
             colour = self._colour(shot, instance, change, uv).view(rows, columns, 3)
         picture[window] += kept[..., None] * colour

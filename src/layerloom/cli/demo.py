@@ -25,7 +25,7 @@ from layerloom.edits.document import Edit
 from layerloom.evaluate.truth import painted_textures, truth_figures
 from layerloom.export.export import export
 from layerloom.prepare.prepare import prepare
-from layerloom.render.stream import render
+from layerloom.render.stream import render_images
 from layerloom.synthetic.clip import SyntheticClip, make_clip
 
 SIZES: dict[str, tuple[Size, int]] = {"cpu": ((320, 180), 24), "cuda": ((768, 432), 60)}
@@ -150,7 +150,7 @@ def _render(
     project: Project, edits: Sequence[Edit], path: Path, progress: Callable[[float], None]
 ) -> UInt8[np.ndarray, "t h w 3"]:
     frames: list[np.ndarray] = []
-    for picture in render(project, edits):
+    for picture in render_images(project, edits):
         frames.append(picture)
         progress(len(frames) / project.source.frames)
     _write_video(path, np.stack(frames))

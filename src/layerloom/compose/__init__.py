@@ -1,1 +1,1 @@
-"""Edits to what each output frame shows: shots, placed pictures, cameras, times."""
+"""From edits to one checked plan: what each output frame shows, and what happens to the layers."""

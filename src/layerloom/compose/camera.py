@@ -6,11 +6,13 @@ interpolated as points are.
 """
 
 from collections.abc import Sequence
+from threading import Lock
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float32, Float64
 
 from layerloom import media
+from layerloom.core.compositing import transmittance
 from layerloom.core.geometry import Size, transform_points
 from layerloom.data.project import Project
 from layerloom.edits.shot import Keyframe
@@ -37,6 +39,35 @@ def layer_path(project: Project, layer: int) -> CornerPath:
     corners = frame_corners(project.source.size)
     views = [_fitted_view(project, layer, frame, xy) for frame in range(project.source.frames)]
     return np.stack([transform_points(matrix, corners) for matrix in views])
+
+
+class CameraPaths:
+    """Paths over a project's layers, worked out when they are asked for and kept: fits of every frame take seconds."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._paths: dict[int, CornerPath] = {}
+        self._smooth: dict[tuple[int, float], CornerPath] = {}
+        self._lock = Lock()
+
+    def of_layer(self, layer: int) -> CornerPath:
+        """`layer_path` of a layer (by number)."""
+        with self._lock:
+            if layer not in self._paths:
+                self._paths[layer] = layer_path(self._project, layer)
+            return self._paths[layer]
+
+    def smooth(self, layer: int, strength: float) -> CornerPath:
+        """The same without shake: smoothed over strength / (1 − strength) / 2 seconds."""
+        path, key = self.of_layer(layer), (layer, strength)
+        if key not in self._smooth:
+            frames = strength / (1 - strength) / 2 * float(self._project.source.fps)
+            self._smooth = {key: smooth_path(path, frames)}
+        return self._smooth[key]
+
+    def view(self, layer: int, moment: int | float) -> Homography:
+        """Pixels of a frame to a layer's canvas at a time in the project's frames."""
+        return view_at(self.of_layer(layer), moment, self._project.source.size)
 
 
 def frame_corners(size: Size) -> Float64[np.ndarray, "4 2"]:
@@ -101,28 +132,28 @@ def rotation_matrix(degrees: float) -> Float64[np.ndarray, "2 2"]:
 
 def _fitted_view(project: Project, layer: int, frame: int, xy: Float[np.ndarray, "n n 2"]) -> Homography:
     affine = np.vstack([project.layers[layer].uv_affine[frame], [0, 0, 1]])
-    seen = _share_at(project, layer, frame, xy).ravel()
-    if seen.sum() < LEAST_POINTS:
+    visible = _share_at(project, layer, frame, xy).ravel()
+    if visible.sum() < LEAST_POINTS:
         return affine
     uv = project.uv_at(layer, frame, xy).reshape(-1, 2).astype(np.float64)
-    return _robust_fit(xy.reshape(-1, 2).astype(np.float64), uv, seen, affine)
+    return _robust_fit(xy.reshape(-1, 2).astype(np.float64), uv, visible, affine)
 
 
 def _share_at(project: Project, layer: int, frame: int, xy: Float[np.ndarray, "n n 2"]) -> Float[np.ndarray, "n n"]:
     """A layer's share of the pixels that hold points of the frame."""
-    left = np.ones(xy.shape[:2], np.float32)
-    for number in range(layer + 1):
-        stored = project.layers[number]
-        if stored.kind == "background":
-            return left
-        alpha = media.to_float(stored.alpha(frame))
-        scale = np.array(alpha.shape[::-1]) / project.source.size
-        column, row = np.moveaxis((xy * scale).astype(int), -1, 0)
-        own = alpha[row, column]
-        if number == layer:
-            return left * own
-        left = left * (1 - own)
-    return left
+    in_front = transmittance((_own_at(project, number, frame, xy) for number in range(layer)), xy.shape[:2])
+    return in_front * _own_at(project, layer, frame, xy)
+
+
+def _own_at(project: Project, layer: int, frame: int, xy: Float[np.ndarray, "n n 2"]) -> Float32[np.ndarray, "n n"]:
+    """Coverage of the pixels that hold points of the frame, before occlusion."""
+    stored = project.layers[layer]
+    if stored.kind == "background":
+        return np.ones(xy.shape[:2], np.float32)
+    alpha = media.to_float(stored.alpha(frame))
+    scale = np.array(alpha.shape[::-1]) / project.source.size
+    column, row = np.moveaxis((xy * scale).astype(int), -1, 0)
+    return alpha[row, column]
 
 
 def _robust_fit(

@@ -4,19 +4,18 @@ An object's shadow is how much darker the light around it is than at the times w
 taken off where it was and laid on where the object now stands. As fine as the light's grid, it is a soft one.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
-from layerloom.compose.shadows import background_light, free_light, light_elsewhere, shares_at_nodes, unshadowed_layers
+from layerloom.compose.camera import CameraPaths
+from layerloom.compose.shadows import background_light, free_light, light_elsewhere, shares_at_nodes
 from layerloom.compose.shot_list import list_placings
+from layerloom.compose.shot_plan import ShadowPlan, ShotPlan
 from layerloom.core.geometry import transform_points
 from layerloom.data.project import Project
-from layerloom.edits.document import Edit
-from layerloom.edits.shot import Freeze, LeaveShadow, Reverse
 
 LEAST_DARKNESS = 0.005
 """Mean darkness around an object from which it is a shadow, and not only the light's noise."""
@@ -27,7 +26,7 @@ Grids = Float32[np.ndarray, "t rows columns 3"]
 Homographies = Float64[np.ndarray, "t 3 3"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Relit:
     """A project in the light that edits make, and the objects whose shadows are no longer where they were."""
 
@@ -35,16 +34,16 @@ class Relit:
     unshadowed: frozenset[int]
 
 
-def relight(project: Project, edits: Sequence[Edit]) -> Relit:
-    """Shadows of moved and repeated objects go along, where they were found, unless edits take or leave them.
+def relight(project: Project, shadows: ShadowPlan, plan: ShotPlan, paths: CameraPaths) -> Relit:
+    """Shadows of moved and repeated objects go along, where they were found, unless they are taken off or left.
 
     A layer that runs in its own time leaves its shadow, too: the light has the background's.
     """
-    unshadowed = unshadowed_layers(project, edits)
-    staying = unshadowed | _kept_apart(project, edits)
+    unshadowed = shadows.freed
+    staying = unshadowed | _kept_apart(len(project.layers) - 1, shadows, plan)
     cast: list[tuple[Grids, Homographies]] = []
     for layer in range(len(project.layers) - 1):
-        placings = list_placings(project, edits, layer) if layer not in staying else []
+        placings = list_placings(project, plan, layer, paths) if layer not in staying else []
         shadow = find_shadow(project, layer) if placings else None
         if shadow is not None:
             cast += [(shadow, places) for _, places in placings]
@@ -77,12 +76,10 @@ def find_shadow(project: Project, layer: int) -> Grids | None:
     return 1 - share[..., None] * np.clip(1 - ratio, 0, 1)
 
 
-def _kept_apart(project: Project, edits: Sequence[Edit]) -> frozenset[int]:
+def _kept_apart(background: int, shadows: ShadowPlan, plan: ShotPlan) -> frozenset[int]:
     """Objects whose shadows stay where they are."""
-    background = len(project.layers) - 1
-    left = {project.layer_index(edit.layer) for edit in edits if isinstance(edit, LeaveShadow)}
-    retimed = {project.layer_index(edit.layer) for edit in edits if isinstance(edit, Freeze | Reverse)}
-    return frozenset(range(background) if background in retimed else left | retimed)
+    retimed = {retiming.layer for retiming in plan.retimings}
+    return frozenset(range(background)) if background in retimed else shadows.left | retimed
 
 
 def _placed(project: Project, shadow: Grids, places: Homographies) -> Grids:

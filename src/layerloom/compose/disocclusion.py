@@ -1,6 +1,6 @@
 """What nobody saw: where a shot shows the background, and no frame of the source did."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 import cv2
@@ -9,11 +9,10 @@ from jaxtyping import Bool, Float32, Float64
 
 from layerloom import media
 from layerloom.compose.shot import Instance, Shot
+from layerloom.core.compositing import transmittance
 from layerloom.core.geometry import Size, transform_points
 from layerloom.data.project import Project
 from layerloom.edits.canvas import parse_colour
-from layerloom.edits.document import Background, Edit, Hide
-from layerloom.edits.shot import Unseen
 
 FAINT, SURE = 0.25, 0.75
 """A texel's alpha says how surely it was seen: not at all below the first, fully above the second."""
@@ -36,44 +35,39 @@ def unseen_share(
     seen: per texel of the background's canvas. hidden: layers that are taken away.
     """
     xy = _pixels(shot.size, step)
-    left = np.ones(xy.shape[:2], np.float32)
-    for instance in shot.instances:
-        if project.layers[instance.layer].kind == "background":
-            if instance.layer in hidden:
-                return np.zeros_like(left)
-            in_place = {item.layer for item in shot.instances if _same_view(item, instance)} - set(hidden)
-            shown = _shown_at(project, instance, xy, in_place)
-            return left * (1 - np.maximum(_seen_at(project, instance, seen, xy), shown))
-        if instance.layer not in hidden:
-            left = left * (1 - _own_alpha_at(project, instance, xy))
-    return left
+    first = next(i for i, item in enumerate(shot.instances) if project.layers[item.layer].kind == "background")
+    in_front, background = shot.instances[:first], shot.instances[first]
+    if background.layer in hidden:
+        return np.zeros(xy.shape[:2], np.float32)
+    in_place = {item.layer for item in shot.instances if _same_view(item, background)} - set(hidden)
+    shown = _shown_at(project, background, xy, in_place)
+    own = (_own_alpha_at(project, item, xy) for item in in_front if item.layer not in hidden)
+    return transmittance(own, xy.shape[:2]) * (1 - np.maximum(_seen_at(project, background, seen, xy), shown))
 
 
-def unseen_shares(project: Project, edits: Sequence[Edit], shots: Iterable[Shot]) -> list[float]:
+def unseen_shares(project: Project, hidden: Collection[int], shots: Iterable[Shot]) -> list[float]:
     """By frame, the share of its pixels that show background which nobody saw, sampled. Edits of textures do not count
-    as seeing."""
-    if any(isinstance(edit, Background) for edit in edits):
-        return [0.0 for _ in shots]
-    seen, hidden = seen_canvas(project), _hidden(project, edits)
+    as seeing. hidden: layers that are taken away."""
+    seen = seen_canvas(project)
     return [float(unseen_share(project, shot, seen, hidden, REPORT_STEP_PIXELS).mean()) for shot in shots]
 
 
-def unseen_marker(project: Project, edits: Sequence[Edit]) -> Callable[[Shot, np.ndarray], np.ndarray]:
-    """What marks a shot's picture as the last Unseen says; without one the picture stays as it is."""
-    marks = [edit for edit in edits if isinstance(edit, Unseen)]
-    if not marks or any(isinstance(edit, Background) for edit in edits):
-        return lambda shot, picture: picture
-    seen, hidden = seen_canvas(project), _hidden(project, edits)
+class UnseenMarker:
+    """Marks in a shot's picture what no frame saw: `transparent`, or in a colour."""
 
-    def mark(shot: Shot, picture: np.ndarray) -> np.ndarray:
-        share = unseen_share(project, shot, seen, hidden)
+    def __init__(self, project: Project, content: str, hidden: Collection[int]) -> None:
+        """content: `transparent` or `#rrggbb`. hidden: layers that are taken away."""
+        self.content = content
+        self._project, self._hidden, self._seen = project, hidden, seen_canvas(project)
+
+    def mark(self, shot: Shot, picture: np.ndarray) -> np.ndarray:
+        """The picture (h w 3) with the colour, or with a fourth channel."""
+        share = unseen_share(self._project, shot, self._seen, self._hidden)
         full_scale = np.iinfo(picture.dtype).max
-        if marks[-1].content == "transparent":
+        if self.content == "transparent":
             return np.dstack([picture, np.rint((1 - share) * full_scale).astype(picture.dtype)])
-        colour = np.array(parse_colour(marks[-1].content), np.float32) * full_scale
+        colour = np.array(parse_colour(self.content), np.float32) * full_scale
         return np.rint(picture + share[..., None] * (colour - picture)).astype(picture.dtype)
-
-    return mark
 
 
 def needed_zoom(project: Project, shots: Iterable[Shot]) -> float:
@@ -94,10 +88,6 @@ def _needed_zoom(project: Project, shot: Shot, seen: Float32[np.ndarray, "H W"])
     half = np.array(shot.size) / 2
     reach = (np.abs(xy[unknown] - half) - CROP_STEP_PIXELS).clip(0) / half
     return float(1 / max(reach.max(1).min(), 1e-6))
-
-
-def _hidden(project: Project, edits: Sequence[Edit]) -> set[int]:
-    return {project.layer_index(edit.layer) for edit in edits if isinstance(edit, Hide)}
 
 
 def _pixels(size: Size, step: int) -> Points:
@@ -123,11 +113,10 @@ def _shown_at(
 ) -> Float32[np.ndarray, "h w"]:
     """How much of what belongs there the source's picture of that time shows. Objects hide it, but for those
     `in_place`: they belong there, and along their outlines the picture shows the very mixture."""
-    shown = _inside(project, transform_points(background.to_source, xy)).astype(np.float32)
-    for layer, stored in enumerate(project.layers):
-        if stored.kind == "object" and layer not in in_place:
-            shown = shown * (1 - _own_alpha_at(project, replace(background, layer=layer), xy))
-    return shown
+    hiding = (layer for layer in range(len(project.layers) - 1) if layer not in in_place)
+    own = (_own_alpha_at(project, replace(background, layer=layer), xy) for layer in hiding)
+    inside = _inside(project, transform_points(background.to_source, xy))
+    return inside * transmittance(own, xy.shape[:2])
 
 
 def _own_alpha_at(project: Project, instance: Instance, xy: Points) -> Float32[np.ndarray, "h w"]:

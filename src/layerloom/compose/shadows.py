@@ -1,6 +1,6 @@
 """Shadows that objects cast on the background: where they may be, and the background's light without them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import cv2
 import numpy as np
@@ -10,15 +10,9 @@ from layerloom import media
 from layerloom.core.gaps import fill_in_time
 from layerloom.core.geometry import Size
 from layerloom.data.project import Project
-from layerloom.edits.document import Edit
-from layerloom.edits.shot import Unshadow
 
 REACH = 0.4
 """How far from an object its shadow may be, as a share of the root of its area."""
-
-
-def unshadowed_layers(project: Project, edits: Sequence[Edit]) -> frozenset[int]:
-    return frozenset(project.layer_index(edit.layer) for edit in edits if isinstance(edit, Unshadow))
 
 
 def background_light(project: Project) -> Float32[np.ndarray, "t rows columns 3"]:

@@ -3,14 +3,8 @@
 from collections.abc import Sequence
 from fractions import Fraction
 
+from layerloom.compose.shot_plan import Retiming
 from layerloom.data.project import Project
-from layerloom.edits.document import Edit
-from layerloom.edits.shot import Freeze, Reverse, Speed
-
-
-def speed_of(edits: Sequence[Edit]) -> float:
-    """How many times as fast the shot runs; the last edit counts."""
-    return next((edit.factor for edit in reversed(edits) if isinstance(edit, Speed)), 1.0)
 
 
 def output_times(frames: range, speed: float) -> list[float]:
@@ -30,14 +24,12 @@ def output_timestamps(project: Project, frames: range, speed: float) -> list[Fra
     return [_timestamp(stamps, time, frames.stop, 1 / project.source.fps) / factor for time in times]
 
 
-def layer_times(project: Project, edits: Sequence[Edit], frames: range, time: float) -> list[float]:
-    """The moment, in the project's frames, that each layer shows at a time of the shot; a layer's last edit counts."""
-    times = [time] * len(project.layers)
-    for edit in edits:
-        if isinstance(edit, Freeze):
-            times[project.layer_index(edit.layer)] = float(project.frame_index(edit.frame))
-        elif isinstance(edit, Reverse):
-            times[project.layer_index(edit.layer)] = frames.start + frames[-1] - time
+def layer_times(layers: int, retimings: Sequence[Retiming], frames: range, time: float) -> list[float]:
+    """The moment, in the project's frames, that each layer shows at a time of a shot that runs through `frames`."""
+    times = [time] * layers
+    for retiming in retimings:
+        backwards = frames.start + frames[-1] - time
+        times[retiming.layer] = backwards if retiming.frame is None else float(retiming.frame)
     return times
 
 

@@ -5,7 +5,7 @@ Refinement is joint upsampling by the guided filter (He, Sun, Tang, "Guided Imag
 affine function of the source's colour.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from itertools import repeat
 
 import cv2
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float32, UInt16
 
 from layerloom import media
+from layerloom.core.compositing import composite
 from layerloom.core.imaging import GuidedFilter, image_size, resize
 from layerloom.data.project import Project
 
@@ -99,17 +100,6 @@ def reveal(
         revealed[layer:] += composite(own[layer:]) * shares[layer]
     revealed[list(hidden)] = 0
     return revealed
-
-
-def composite(own: Sequence[Plane]) -> Float32[np.ndarray, "layers h w"]:
-    """Own coverages front to back to shares of the pixel; the last layer takes what the others leave."""
-    shares = np.empty((len(own), *own[0].shape), np.float32)
-    left = np.ones_like(own[0])
-    for layer, coverage in enumerate(own[:-1]):
-        np.multiply(coverage, left, out=shares[layer])
-        left = left - shares[layer]
-    shares[-1] = left
-    return shares
 
 
 def _upsample(

@@ -23,7 +23,8 @@ from layerloom.data.project import Project
 from layerloom.edits.canvas import Overlay
 from layerloom.evaluate import halos, measures, tracks
 from layerloom.evaluate.tracks import Tracks, UvMap, project_uv
-from layerloom.render.stream import render
+from layerloom.render.renderer import Renderer
+from layerloom.render.stream import render_images
 from layerloom.synthetic.clip import BACKGROUND_PALETTE, OBJECT_PALETTES, make_texture
 
 INSIDE_ALPHA = 0.9
@@ -104,11 +105,13 @@ def evaluate(
     }
 
 
-def render_pattern(project: Project, frames: range | None = None) -> Iterator[np.ndarray]:
+def render_pattern(
+    project: Project, frames: range | None = None, renderer: Renderer | None = None
+) -> Iterator[np.ndarray]:
     """The source with every texture covered by a rich pattern, always the same: what edits are measured on."""
     with tempfile.TemporaryDirectory() as folder:
         edits = [_pattern_edit(project, number, Path(folder)) for number in range(len(project.layers))]
-        yield from render(project, edits, frames)
+        yield from render_images(project, edits, frames, renderer=renderer)
 
 
 def _pattern_edit(project: Project, number: int, folder: Path) -> Overlay:
@@ -164,11 +167,12 @@ def _watch(project: Project, masks: Masks | None, perceive: Perceive | None, pro
         shares=np.empty((count, layers, *reduced[1:]), np.uint8),
         per_frame={},
     )
+    renderer = Renderer(project)
     pictures = zip(
         project.read_source(project.source_range),
-        render(project, mode="synthesis"),
-        render_pattern(project),
-        halos.cut_out(project),
+        render_images(project, mode="synthesis", renderer=renderer),
+        render_pattern(project, renderer=renderer),
+        halos.cut_out(project, renderer),
         strict=True,
     )
     for frame, (*trio, cutout) in enumerate(pictures):

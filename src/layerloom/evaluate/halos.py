@@ -16,7 +16,8 @@ from layerloom.data.project import Project
 from layerloom.edits.canvas import parse_colour
 from layerloom.edits.document import Background
 from layerloom.evaluate import measures
-from layerloom.render.stream import render
+from layerloom.render.renderer import Renderer
+from layerloom.render.stream import render_images
 
 SCREENS = ("#00ff00", "#ff00ff")
 """Green and magenta, which add up to white."""
@@ -41,9 +42,10 @@ class Cutout:
     foreground: Picture
 
 
-def cut_out(project: Project) -> Iterator[Cutout]:
+def cut_out(project: Project, renderer: Renderer | None = None) -> Iterator[Cutout]:
     """Of every frame, from renders before both screens."""
-    screens = [render(project, [Background(colour)]) for colour in SCREENS]
+    renderer = renderer or Renderer(project)
+    screens = [render_images(project, [Background(colour)], renderer=renderer) for colour in SCREENS]
     for green, magenta in zip(*screens, strict=True):
         yield triangulate(media.to_float(green), media.to_float(magenta))
 

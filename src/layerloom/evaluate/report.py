@@ -20,7 +20,8 @@ from layerloom.edits.document import Background
 from layerloom.evaluate import tracks
 from layerloom.evaluate.evaluate import render_pattern
 from layerloom.evaluate.halos import SCREENS
-from layerloom.render.stream import render
+from layerloom.render.renderer import Renderer
+from layerloom.render.stream import render_images
 
 FRAME_LONG_EDGE = 640
 TEXTURE_LONG_EDGE = 960
@@ -170,7 +171,8 @@ def _tiles(figures: Mapping[str, Any]) -> str:
 
 def _filmstrip(project: Project, frames: Sequence[int], psnr: Sequence[float | None]) -> str:
     """A grid: a column for each frame, a row for each kind of picture."""
-    columns = [dict(_pictures(project, frame)) for frame in frames]
+    renderer = Renderer(project)
+    columns = [dict(_pictures(project, frame, renderer)) for frame in frames]
     heads = [
         f'<div class="head"><b>frame {project.source.first_frame + frame}</b> · {_number(psnr[frame], 2, " dB")}'
         f"{' · worst' if position < WORST_FRAMES else ''}</div>"
@@ -190,12 +192,12 @@ def _filmstrip(project: Project, frames: Sequence[int], psnr: Sequence[float | N
     )
 
 
-def _pictures(project: Project, frame: int) -> Iterator[tuple[str, Picture]]:
+def _pictures(project: Project, frame: int, renderer: Renderer) -> Iterator[tuple[str, Picture]]:
     """All pictures of one frame (counted from the project's first), by caption."""
     used = range(project.source.first_frame + frame, project.source.first_frame + frame + 1)
     stored = next(iter(project.read_source(used)))
     source = media.to_float(stored)
-    rebuilt = media.to_float(next(iter(render(project, (), used, "synthesis"))))
+    rebuilt = media.to_float(next(render_images(project, (), used, "synthesis", renderer=renderer)))
     yield "source", source
     yield "reconstruction", rebuilt
     yield "error", np.abs(rebuilt - source) * ERROR_GAIN
@@ -208,8 +210,8 @@ def _pictures(project: Project, frame: int) -> Iterator[tuple[str, Picture]]:
         yield f"{layer.name}: uv", _over_empty(checkerboard(uv, layer.canvas), share)
         yield f"{layer.name}: lighting", _over_empty(light * 0.5, share)
     for name, screen in zip(("on green", "on magenta"), SCREENS, strict=True):
-        yield name, media.to_float(next(iter(render(project, [Background(screen)], used))))
-    yield "pattern edit", media.to_float(next(iter(render_pattern(project, used))))
+        yield name, media.to_float(next(render_images(project, [Background(screen)], used, renderer=renderer)))
+    yield "pattern edit", media.to_float(next(render_pattern(project, used, renderer)))
 
 
 def checkerboard(uv: Float32[np.ndarray, "h w 2"], canvas: Size) -> Picture:

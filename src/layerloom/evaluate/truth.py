@@ -13,7 +13,7 @@ from layerloom.data.mattes import mattes
 from layerloom.data.project import Project
 from layerloom.evaluate import halos, measures, tracks
 from layerloom.evaluate.tracks import Tracks, project_uv
-from layerloom.render.stream import render
+from layerloom.render.stream import render_images
 from layerloom.synthetic.clip import SyntheticClip
 
 TRACKS_PER_ANCHOR = 150
@@ -135,7 +135,7 @@ def _track_figures(project: Project, clip: SyntheticClip, true_layer: int, layer
 
 
 def _mean_psnr(project: Project, clip: SyntheticClip) -> float:
-    rebuilt = render(project, (), mode="synthesis")
+    rebuilt = render_images(project, (), mode="synthesis")
     scores = [
         measures.psnr(media.to_float(frame), media.to_float(truth))
         for frame, truth in zip(rebuilt, clip.frames, strict=True)

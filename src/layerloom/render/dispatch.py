@@ -1,39 +1,30 @@
-"""Which back end renders. Each is imported when it is chosen, so that what draws nothing starts without a compiler."""
+"""Which back end draws. Each is imported when it is chosen, so that what draws nothing starts without a compiler."""
 
 import logging
-from collections.abc import Callable
 from functools import cache
 
-import numpy as np
-
-from layerloom.compose.shot import Shot
 from layerloom.core.device import DeviceName as Device
 from layerloom.core.device import choose_device, obstacle_to_gpu
-from layerloom.render.scene import Inputs, Scene
-
-Renderer = Callable[[Shot, Inputs], np.ndarray]
-"""Draws shots of one scene, h w 3, uint8 or uint16. May be called from several threads at once."""
+from layerloom.data.project import Project
+from layerloom.render.backend import Backend
 
 logger = logging.getLogger(__name__)
 
 
-def make_renderer(scene: Scene, bit_depth: int, device: Device = "auto") -> Renderer:
-    """The back end for a device, ready to draw; "auto" takes the GPU if there is one.
-
-    LayerloomError as `choose_device`.
-    """
+def make_backend(project: Project, device: Device = "auto") -> Backend:
+    """The back end for a device; "auto" takes the GPU if there is one. LayerloomError as `choose_device`."""
     chosen = choose_device(device, to_draw=True)
     obstacle = "asked for" if device == "cpu" else obstacle_to_gpu(to_draw=True)
     _say_once("the GPU" if chosen == "cuda" else f"the CPU ({obstacle})")
     if chosen == "cuda":
         import torch
 
-        from layerloom.render.cuda.renderer import CudaRenderer
+        from layerloom.render.cuda.backend import CudaBackend
 
-        return CudaRenderer(scene, torch.device("cuda"), bit_depth).render
-    from layerloom.render.cpu.draw import CpuRenderer
+        return CudaBackend(project, torch.device("cuda"))
+    from layerloom.render.cpu.backend import CpuBackend
 
-    return CpuRenderer(scene).render
+    return CpuBackend(project)
 
 
 @cache

@@ -13,8 +13,8 @@ picture, e = picture − Σ seen R T is what the layers cannot explain; without 
 
     (1 − Σ_replaced seen) e + Σ kept R T
 
-with a new background's picture in place of the last layer, and each stage adds Σ kept (R c' − a e) and then lays its
-painting over. What a stage changed belongs to e for the next one. An edit starts from the filtered texture: with d,
+with a new background's picture in place of the last layer, and each pass adds Σ kept (R c' − a e) and then lays its
+painting over. What a pass changed belongs to e for the next one. An edit starts from the filtered texture: with d,
 what T lacks of that, c' = c + a d, so that nothing of T shows through an opaque one.
 
 Other shots carry e along with the layers. With e(q) of the picture at an instance's time, and m(q) the share that the
@@ -45,10 +45,10 @@ from layerloom.render.scene import (
     FINEST_TEXELS_PER_PIXEL,
     HALVINGS_PER_TEXEL,
     MOST_PROBES,
+    EditPass,
     Inputs,
     Pyramid,
     Scene,
-    Stage,
 )
 
 Positions = Float[Tensor, "h w 2"]
@@ -59,7 +59,7 @@ Jacobian = Float[Tensor, "h w 2 2"]
 
 def render_shot(scene: Scene, shot: Shot, inputs: Inputs, device: torch.device) -> np.ndarray:
     """The frame, h w 3, uint8 or uint16."""
-    stages = scene.stages(shot)
+    passes = scene.passes(shot)
     views = [_view(scene, shot, index, inputs, device) for index in range(len(shot.instances))]
     seen = _composite([view.own for view in views])
     hidden = [instance.layer in scene.hidden for instance in shot.instances]
@@ -71,12 +71,12 @@ def render_shot(scene: Scene, shot: Shot, inputs: Inputs, device: torch.device) 
         residual = residual - share[..., None] * is_replaced * unexplained
     contents = [_new_content(scene, shot, index, view) for index, view in enumerate(views)]
     picture = residual + torch.stack(carried).sum(0) + _add(kept, contents)
-    for stage in stages:
+    for edit_pass in passes:
         before = picture
         parts = [own + share[..., None] * residual for own, share in zip(carried, kept, strict=True)]
-        picture = picture + _patch_change(stage, views, kept, parts)
-        if stage.paint is not None:
-            paint, _ = _taken(shot, stage.paint, device)
+        picture = picture + _patch_change(edit_pass, views, kept, parts)
+        if edit_pass.paint is not None:
+            paint, _ = _taken(shot, edit_pass.paint, device)
             picture = picture + paint[..., :3] - paint[..., 3:] * picture
         residual = residual + picture - before
     full_scale = 2**inputs.bit_depth - 1
@@ -209,8 +209,8 @@ def _add(shares: Sequence[Plane], colours: Sequence[Colours]) -> Colours:
 
 def _new_content(scene: Scene, shot: Shot, index: int, view: _View) -> Colours:
     """What an instance shows: the new background's picture instead of the last layer."""
-    if scene.has_backdrop and shot.instances[index].layer == len(scene.project.layers) - 1:
-        return _tensor(scene.backdrop(shot.size), view.own.device)
+    if scene.backdrop is not None and shot.instances[index].layer == len(scene.project.layers) - 1:
+        return _tensor(scene.backdrop.fit(shot.size), view.own.device)
     return view.content
 
 
@@ -232,11 +232,11 @@ def _taken(
 
 
 def _patch_change(
-    stage: Stage, views: Sequence[_View], kept: Sequence[Plane], unexplained: Sequence[Colours]
+    edit_pass: EditPass, views: Sequence[_View], kept: Sequence[Plane], unexplained: Sequence[Colours]
 ) -> Colours:
     """Σ kept R c' − a (each instance's part of e)."""
     total = torch.zeros_like(views[0].content)
-    for change, view, share, residual in zip(stage.changes, views, kept, unexplained, strict=True):
+    for change, view, share, residual in zip(edit_pass.changes, views, kept, unexplained, strict=True):
         if change is not None:
             values = filtered(change.main, view.uv, view.jacobian)
             opacity = values[..., 3:]

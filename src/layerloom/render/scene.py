@@ -1,22 +1,21 @@
-"""Scene: a project and its edits, read and checked: what every back end starts from."""
+"""Scene: a composition as every back end draws it, with images as pyramids."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
 from jaxtyping import Float32, UInt16
 
-from layerloom import media
 from layerloom.compose.blend import AffineBlend
-from layerloom.compose.canvas_patches import LayerPatches, Patch, canvas_patches, load_paint, resize
-from layerloom.compose.shot import Shot
-from layerloom.core.errors import LayerloomError
+from layerloom.compose.canvas_plan import CanvasPass
+from layerloom.compose.composition import Composition
+from layerloom.compose.patch import Patch
+from layerloom.compose.shot import Instance, Shot
 from layerloom.core.geometry import Size
 from layerloom.data.project import Project
-from layerloom.edits.canvas import CanvasEdit, Paint, parse_colour
-from layerloom.edits.document import Background, Edit, Hide
 
 FINEST_TEXELS_PER_PIXEL = 1.75
 """Of a copy of an image: a pixel that covers more looks at a copy that is halved once more, in part or whole, …"""
@@ -84,7 +83,7 @@ class Change:
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
+class EditPass:
     """Changes of a shot's instances, in their order, then a painting over the source's picture.
 
     A change that stays the same from shot to shot is the same object.
@@ -92,6 +91,10 @@ class Stage:
 
     changes: tuple[Change | None, ...]
     paint: AffineBlend | None = None
+
+    @property
+    def is_something(self) -> bool:
+        return self.paint is not None or any(change is not None for change in self.changes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,75 +119,55 @@ class Inputs:
     as_solved: bool = False
 
 
-class Scene:
-    """A project and its edits. `hidden`: layers taken away. `replaced`: layers of whose content nothing is left."""
+class Pyramids:
+    """The pyramids of a project's textures, and of patches for as long as these are there. Threads may share it."""
 
-    def __init__(self, project: Project, edits: Sequence[Edit]) -> None:
-        self.project = project
-        self.hidden = sorted({project.layer_index(edit.layer) for edit in edits if isinstance(edit, Hide)})
-        backgrounds = [edit for edit in edits if isinstance(edit, Background)]
-        self._backdrop = _read_backdrop(backgrounds[-1]) if backgrounds else None
-        last = len(project.layers) - 1
-        self.replaced = sorted({*self.hidden, last}) if backgrounds else self.hidden
-        self.has_backdrop = bool(backgrounds) and last not in self.hidden
-        self._edits = [edit for edit in edits if isinstance(edit, CanvasEdit)]
-        self._changes = self._make_changes(self._edits)
-        self.backdrop = lru_cache(maxsize=2)(self._fit_backdrop)
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._changes: WeakKeyDictionary[Patch, Change] = WeakKeyDictionary()
 
     @cached_property
     def textures(self) -> tuple[Pyramid, ...]:
         """Of all layers; the fourth value is how surely a texel was seen."""
-        return tuple(Pyramid(layer.texture, 0, 0, (False, False, False, False)) for layer in self.project.layers)
+        return tuple(Pyramid(layer.texture, 0, 0, (False, False, False, False)) for layer in self._project.layers)
 
-    def stages(self, shot: Shot) -> tuple[Stage, ...]:
-        """What to do to a shot, one stage after the other. Paint made for its source frame is applied as it is, which
-        reproduces its colour.
+    def change(self, layer: int, patch: Patch) -> Change:
+        """A patch of a layer, ready to be looked up."""
+        # Two threads may make the same one: both are good, and one of them stays.
+        found = self._changes.get(patch)
+        if found is None:
+            found = self._changes.setdefault(patch, _change(patch, self._project.layers[layer].canvas))
+        return found
+
+
+class Scene:
+    """A composition as back ends draw it. `project`: in its light. `hidden`, `replaced`: as `Composition` has them."""
+
+    def __init__(self, composition: Composition, pyramids: Pyramids | None = None) -> None:
+        """pyramids: of the project, where they are kept for several compositions."""
+        self.project = composition.light.project
+        self.hidden, self.replaced, self.backdrop = composition.hidden, composition.replaced, composition.backdrop
+        self._canvas = composition.canvas
+        self._pyramids = pyramids or Pyramids(composition.project)
+
+    @property
+    def textures(self) -> tuple[Pyramid, ...]:
+        """Of all layers; the fourth value is how surely a texel was seen."""
+        return self._pyramids.textures
+
+    def passes(self, shot: Shot) -> tuple[EditPass, ...]:
+        """What to do to a shot, one after the other. A painting that was made for its source frame is laid over as it
+        is, which reproduces its colour.
         """
-        stages: list[Stage] = []
-        waiting: list[CanvasEdit] = []
-        for edit in self._edits:
-            if isinstance(edit, Paint) and edit.frame == shot.source_number:
-                stages.append(_stage(shot, self._make_changes(waiting), load_paint(self.project, edit)))
-                waiting = []
-            else:
-                waiting.append(edit)
-        return (*stages, _stage(shot, self._make_changes(waiting) if stages else self._changes))
+        return tuple(self._pass(shot, canvas_pass) for canvas_pass in self._canvas.passes(shot.source_number))
 
-    def _make_changes(self, edits: Sequence[CanvasEdit]) -> "list[_LayerChanges | None]":
-        """By layer; none where nothing is left of it."""
-        patches = canvas_patches(self.project, edits, self.hidden)
-        return [
-            None
-            if edited is None or layer in self.replaced
-            else _LayerChanges(edited, self.project.layers[layer].canvas)
-            for layer, edited in enumerate(patches)
-        ]
+    def _pass(self, shot: Shot, canvas_pass: CanvasPass) -> EditPass:
+        return EditPass(tuple(self._change(item, canvas_pass) for item in shot.instances), canvas_pass.paint)
 
-    def _fit_backdrop(self, size: Size) -> Float32[np.ndarray, "h w 3"]:
-        """The new background at frame size: a picture is scaled to cover the frame and cut in the middle."""
-        assert self._backdrop is not None
-        width, height = size
-        rows, columns = self._backdrop.shape[:2]
-        scale = max(width / columns, height / rows)
-        covering = resize(self._backdrop, (max(width, round(columns * scale)), max(height, round(rows * scale))))
-        left, top = (covering.shape[1] - width) // 2, (covering.shape[0] - height) // 2
-        return np.ascontiguousarray(covering[top : top + height, left : left + width])
-
-
-class _LayerChanges:
-    """What is done to a layer's canvas, ready to be looked up at any time."""
-
-    def __init__(self, patches: LayerPatches, canvas: Size) -> None:
-        self._patches, self._canvas = patches, canvas
-        self._recent: tuple[Patch | None, Change | None] = (None, None)
-
-    def at(self, time: float) -> Change | None:
-        patch, (recent_patch, recent_change) = self._patches.at(time), self._recent
-        if patch is recent_patch:
-            return recent_change
-        change = None if patch is None else _change(patch, self._canvas)
-        self._recent = patch, change
-        return change
+    def _change(self, instance: Instance, canvas_pass: CanvasPass) -> Change | None:
+        patches = canvas_pass.patches[instance.layer]
+        patch = None if patches is None else patches.at(instance.time)
+        return None if patch is None else self._pyramids.change(instance.layer, patch)
 
 
 def _change(patch: Patch, canvas: Size) -> Change:
@@ -195,18 +178,3 @@ def _change(patch: Patch, canvas: Size) -> Change:
     if patch.opacity.shape[2] == 1:
         return Change(main, None)
     return Change(main, Pyramid(np.dstack([patch.opacity, patch.opacity[..., :1]]), patch.left, patch.top, ends))
-
-
-def _stage(shot: Shot, changes: Sequence[_LayerChanges | None], paint: AffineBlend | None = None) -> Stage:
-    pairs = [(changes[instance.layer], instance.time) for instance in shot.instances]
-    return Stage(tuple(None if layer is None else layer.at(time) for layer, time in pairs), paint)
-
-
-def _read_backdrop(edit: Background) -> Float32[np.ndarray, "h w 3"]:
-    if edit.colour is not None:
-        return np.array(parse_colour(edit.colour), np.float32).reshape(1, 1, 3)
-    assert edit.file is not None
-    picture = media.to_float(media.read_image(edit.file))
-    if picture.shape[2] < 3:
-        raise LayerloomError(f"{edit.file}: {picture.shape[2]} channels; a background is a picture with RGB")
-    return np.ascontiguousarray(picture[..., :3])

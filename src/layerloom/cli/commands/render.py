@@ -1,24 +1,19 @@
 """`layerloom render`: a project with edits to a video or images."""
 
-from collections.abc import Iterable, Sequence
-from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import UseAppendAction, arg
 
-from layerloom import media
 from layerloom.cli.arguments import Device, Frames, OptionalFile, ProjectFolder, Switch, count_frames, source_range
 from layerloom.cli.canvas_options import CanvasOptions
 from layerloom.cli.console import Console
 from layerloom.cli.shot_options import ShotOptions
 from layerloom.core.device import choose_device
-from layerloom.core.errors import LayerloomError
 from layerloom.data.project import Project
 from layerloom.edits.document import Background, Edit, Hide, read_edits
-from layerloom.edits.shot import Unseen
 
 if TYPE_CHECKING:
-    from layerloom.compose.shot_list import ShotList
+    from layerloom.compose.composition import Composition
 
 LEAST_UNSEEN = 0.0005
 """Share of a frame below which it is not worth a line."""
@@ -53,8 +48,10 @@ def render(
         codec: h264, hevc, prores, prores4444, vp9 or ffv1. Default: h264, for .webm vp9.
         json: One JSON object a line instead of progress bars.
     """
-    from layerloom.compose.shot_list import list_shots
-    from layerloom.render.stream import render as render_frames
+    from layerloom.compose.composition import compose
+    from layerloom.render.renderer import Renderer
+    from layerloom.render.stream import draw_shots
+    from layerloom.render.video import source_sound, write_pictures
 
     opened = Project.open(project)
     numbers = source_range(opened, frames)
@@ -65,20 +62,20 @@ def render(
         *shot.edits(opened.source.size, numbers),
         *([] if edits is None else read_edits(edits)),
     ]
-    shots = list_shots(opened, chosen, numbers)
-    sound = _sound(opened, numbers) if shots.speed == 1 else {}
+    composition = compose(opened, chosen, numbers)
+    shots = composition.shots
     with Console(json) as console:
-        if shots.speed != 1 and _sound(opened, numbers):
+        if shots.speed != 1 and source_sound(composition):
             console.note("the sound is left out, as the speed changes")
         drawn_on = choose_device(device, to_draw=True)
         if drawn_from == "networks":
             from layerloom.neural_render import render_networks
 
-            pictures = render_networks(opened, chosen, shots.shots, drawn_on)
+            pictures = render_networks(composition, drawn_on)
         else:
-            pictures = render_frames(opened, chosen, numbers, mode, drawn_on)
-        _write(shots, opened.source.fps, out, codec, pictures, sound, console)
-        _tell_unseen(opened, chosen, shots, console)
+            pictures = draw_shots(Renderer(opened, drawn_on), composition, shots.shots, mode)
+        write_pictures(composition, pictures, out, codec, console.report)
+        _tell_unseen(composition, console)
         count = len(shots.shots)
         console.result(
             f"{out}: {count_frames(count)}, drawn on the {'GPU' if drawn_on == 'cuda' else 'CPU'}",
@@ -86,14 +83,12 @@ def render(
         )
 
 
-def _tell_unseen(project: Project, edits: Sequence[Edit], shots: "ShotList", console: Console) -> None:
+def _tell_unseen(composition: "Composition", console: Console) -> None:
     """One line on what is shown though nobody saw it."""
-    from layerloom.compose.disocclusion import unseen_shares
-
-    shares = unseen_shares(project, edits, shots.shots)
+    shares = composition.unseen_shares()
     if max(shares) < LEAST_UNSEEN:
         return
-    shown = next((edit.content for edit in reversed(edits) if isinstance(edit, Unseen)), "guessed from around it")
+    shown = "guessed from around it" if composition.marker is None else composition.marker.content
     worst = shares.index(max(shares))
     console.note(
         f"no frame saw {_percent(sum(shares) / len(shares))} of what is shown,"
@@ -104,36 +99,3 @@ def _tell_unseen(project: Project, edits: Sequence[Edit], shots: "ShotList", con
 
 def _percent(share: float) -> str:
     return f"{share:.1%}" if share >= LEAST_UNSEEN else "less than 0.1%"
-
-
-def _write(
-    shots: "ShotList",
-    fps: Fraction,
-    out: str,
-    codec: str | None,
-    pictures: Iterable[Any],
-    sound: dict[str, Any],
-    console: Console,
-) -> None:
-    """Frames to a file, each at its time, with the sound."""
-    count = console.counter("render")
-    with media.open_writer(out, shots.size, shots.timestamps, fps, codec, **sound) as writer:
-        for done, picture in enumerate(pictures, 1):
-            writer.write(picture)
-            count(done, len(shots.shots))
-
-
-def _sound(project: Project, numbers: range) -> dict[str, Any]:
-    try:
-        found = media.probe(project.source_path)
-    except LayerloomError:
-        return {}
-    if not found.has_audio:
-        return {}
-    end = found.timestamps[numbers.stop] if numbers.stop < found.frames else None
-    start = found.timestamps[numbers.start]
-    return {
-        "audio_from": found.path,
-        "audio_start": start,
-        "audio_duration": None if end is None else end - start,
-    }

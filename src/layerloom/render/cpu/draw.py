@@ -6,17 +6,13 @@ finds there. What passes hand on lies in rows of a tile's width, which stay in t
 A call makes one frame on one core without holding Python's lock, so frames are made side by side.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int64
 from numba import njit
 
-from layerloom.compose.shot import Shot
 from layerloom.core.jit import compiled
 from layerloom.render.cpu.addresses import levels_at
-from layerloom.render.cpu.packing import INSTANCE, Images, Maps, pack_changes, place
 from layerloom.render.cpu.sampling import (
     ALPHA_STEP,
     BILINEAR,
@@ -41,7 +37,6 @@ from layerloom.render.cpu.sampling import (
     place_of,
 )
 from layerloom.render.cpu.tiles import canvas_box, is_something
-from layerloom.render.scene import Inputs, Scene, Stage
 
 TILE_COLUMNS, TILE_ROWS = 128, 16
 
@@ -53,9 +48,9 @@ VIEW = np.dtype(
 """An instance in a row of a tile: its shares, where it is to be looked at, and, once it is `mapped`, where that lies on
 the canvas and what a pixel covers there. `simple`, for the whole tile: so little that one probe is enough."""
 PART = np.dtype([("reaches", "?"), ("change", "f4", (6, TILE_COLUMNS))])
-"""Of a stage and an instance: whether its change reaches the tile; colour, and opacity of each colour."""
-STAGE = np.dtype([("paint", "f4", (6, TILE_COLUMNS)), ("total", "f4", (6, TILE_COLUMNS))])
-"""Of a stage: its painting, and its changes of all instances, lit and weighted."""
+"""Of a pass and an instance: whether its change reaches the tile; colour, and opacity of each colour."""
+EDIT_PASS = np.dtype([("paint", "f4", (6, TILE_COLUMNS)), ("total", "f4", (6, TILE_COLUMNS))])
+"""Of a pass: its painting, and its changes of all instances, lit and weighted."""
 SUMS = np.dtype(
     [(name, "i4", TILE_COLUMNS) for name in ("needed", "acts", "level")]
     + [(name, "f4", TILE_COLUMNS) for name in ("own", "left_seen", "left_kept", "replaced", "residual", "value")]
@@ -70,52 +65,8 @@ class Rows(NamedTuple):
 
     views: np.ndarray
     parts: np.ndarray
-    stages: np.ndarray
+    passes: np.ndarray
     sums: np.ndarray
-
-
-class CpuRenderer:
-    """Renders shots of one scene. May be called from several threads at once."""
-
-    def __init__(self, scene: Scene) -> None:
-        self._scene = scene
-        self._textures = Images(scene.textures)
-        self._packed: tuple[tuple[Stage, ...], Images, Int64[np.ndarray, "stages instances 2"]] | None = None
-
-    def render(self, shot: Shot, inputs: Inputs) -> np.ndarray:
-        """The frame, h w 3, uint8 or uint16."""
-        stages = self._scene.stages(shot)
-        patches, numbers = self._pack_changes(stages)
-        maps = Maps(self._scene, shot, inputs)
-        if inputs.source is None:
-            output = np.empty((shot.size[1], shot.size[0], 3), f"uint{inputs.bit_depth}")
-        else:
-            # Pixels that no edit acts on stay as they are.
-            output = inputs.source.copy()
-        taken = np.zeros(1, INSTANCE)
-        place(taken[0], shot.to_source)
-        backdrop = self._scene.backdrop(shot.size) if self._scene.has_backdrop else np.empty((0, 0, 3), np.float32)
-        views, parts = np.zeros(len(maps.instances), VIEW), np.zeros(numbers.shape[:2], PART)
-        rows = Rows(views, parts, np.zeros(len(stages), STAGE), np.zeros(1, SUMS))
-        pictures = (self._textures.records, patches.records, numbers, *_paintings(stages), taken, backdrop)
-        draw(maps.instances, maps.records, *pictures, rows, inputs.source is not None, output)
-        return output
-
-    def _pack_changes(self, stages: tuple[Stage, ...]) -> tuple[Images, Int64[np.ndarray, "stages instances 2"]]:
-        """Packed once for as long as they are the same."""
-        packed = self._packed
-        if packed is None or [stage.changes for stage in packed[0]] != [stage.changes for stage in stages]:
-            packed = self._packed = (stages, *pack_changes(stages))
-        return packed[1:]
-
-
-def _paintings(stages: Sequence[Stage]) -> tuple[Int64[np.ndarray, " stages"], Float32[np.ndarray, "paintings h w 6"]]:
-    """Each stage's painting by number, -1 where there is none; and the paintings, with an opacity for each colour."""
-    paintings = [stage.paint for stage in stages if stage.paint is not None]
-    order = iter(range(len(paintings)))
-    numbers = [-1 if stage.paint is None else next(order) for stage in stages]
-    full = [np.dstack([paint, *[paint[..., 3:]] * 2]) if paint.shape[2] == 4 else paint for paint in paintings]
-    return np.array(numbers, np.int64), np.stack(full) if full else np.empty((0, 1, 1, 6), np.float32)
 
 
 @compiled(nogil=True, **FAST)
@@ -156,11 +107,11 @@ def look_over(
         rows.views[i].simple = simple
         # How far beyond its texel a pixel looks: to the next one, or as far as it may be filtered.
         slack = 1.0 if simple else 2 + (box[1] - box[0] + box[3] - box[2]) / 4
-        for stage in range(len(numbers)):
-            main, opacities = numbers[stage, i]
+        for edit_pass in range(len(numbers)):
+            main, opacities = numbers[edit_pass, i]
             reaches = main >= 0 and is_something(patches[main], box, slack)
             reaches |= opacities >= 0 and is_something(patches[opacities], box, slack)
-            rows.parts[stage, i].reaches = reaches
+            rows.parts[edit_pass, i].reaches = reaches
             reached |= reaches
     return reached
 
@@ -171,36 +122,36 @@ def draw_row(
     paintings: Array, taken: Array, backdrop: Array, rows: Rows, detail: bool, row: int, left: int, output: Array,
 ) -> None:  # fmt: skip
     """A row of a tile."""
-    sums, stages = rows.sums[0], len(numbers)
+    sums, passes = rows.sums[0], len(numbers)
     start(detail, len(output), sums)
     for i in range(len(instances)):
         instance, view = instances[i], rows.views[i]
         first, second = maps[instance.first], maps[instance.second]
         cover(instance, first, second, row, left, len(output), view, sums)
-        for stage in range(stages):
-            part, (main, opacities) = rows.parts[stage, i], numbers[stage, i]
+        for edit_pass in range(passes):
+            part, (main, opacities) = rows.parts[edit_pass, i], numbers[edit_pass, i]
             if part.reaches:
                 if find_kept(view, sums):
                     find_uv(instance, first, second, row, left, view)
                 find_change(patches[main], patches[max(opacities, 0)], opacities >= 0, view, part.change, sums)
-    for stage in range(stages):
-        if painting_numbers[stage] >= 0:
-            take(taken[0], paintings[painting_numbers[stage]], row, left, len(output), rows.stages[stage], sums)
+    for edit_pass in range(passes):
+        if painting_numbers[edit_pass] >= 0:
+            take(taken[0], paintings[painting_numbers[edit_pass]], row, left, len(output), rows.passes[edit_pass], sums)
     if not sums.acts.any():
         return
     sums.explained[:] = ZERO
     sums.replaced[:] = ZERO
     sums.picture[:] = ZERO
-    for stage in range(stages):
-        rows.stages[stage].total[:] = ZERO
+    for edit_pass in range(passes):
+        rows.passes[edit_pass].total[:] = ZERO
     for i in range(len(instances)):
         instance, view = instances[i], rows.views[i]
         if find_acting(view, sums):
             first, second = maps[instance.first], maps[instance.second]
             find_uv(instance, first, second, row, left, view)
             changes = False
-            for stage in range(stages):
-                changes |= rows.parts[stage, i].reaches
+            for edit_pass in range(passes):
+                changes |= rows.parts[edit_pass, i].reaches
             find_content(instance, first, second, textures[instance.texture], changes, view, sums)
             explain(instance, view, sums)
             if instance.backdrop:
@@ -209,12 +160,12 @@ def draw_row(
                         sums.content[k, column] = backdrop[row, left + column, k]
             find_carried(instance, first, second, row, left, view, sums)
             show(view, sums)
-            for stage in range(stages):
-                if rows.parts[stage, i].reaches:
+            for edit_pass in range(passes):
+                if rows.parts[edit_pass, i].reaches:
                     if instance.as_solved and not view.simple:
-                        restore(rows.parts[stage, i].change, sums)
-                    add_change(rows.parts[stage, i].change, view, sums, rows.stages[stage].total)
-    finish(detail, rows.stages, sums, output)
+                        restore(rows.parts[edit_pass, i].change, sums)
+                    add_change(rows.parts[edit_pass, i].change, view, sums, rows.passes[edit_pass].total)
+    finish(detail, rows.passes, sums, output)
 
 
 @njit(**FAST)
@@ -495,7 +446,7 @@ def restore(change: Array, sums: Record) -> None:
 
 @njit(**FAST)
 def add_change(change: Array, view: Record, sums: Record, total: Array) -> None:
-    """Add an instance's change to its stage's; what it carries along is covered by an opaque one."""
+    """Add an instance's change to its pass's; what it carries along is covered by an opaque one."""
     for k in range(3):
         for column in range(TILE_COLUMNS):
             kept, opacity = view.kept[column], change[3 + k, column]
@@ -504,20 +455,20 @@ def add_change(change: Array, view: Record, sums: Record, total: Array) -> None:
 
 
 @njit(**FAST)
-def take(taken: Record, painting: Array, row: int, left: int, width: int, stage: Record, sums: Record) -> None:
-    """A stage's painting along a row; zero outside of it."""
+def take(taken: Record, painting: Array, row: int, left: int, width: int, edit_pass: Record, sums: Record) -> None:
+    """A pass's painting along a row; zero outside of it."""
     for column in range(width):
         x, y = move(taken, left + column + 0.5, row + 0.5)
         inside = is_inside(painting, x, y)
         for k in range(6):
             value = pixel_of(painting, x, y, k) if inside else ZERO
-            stage.paint[k, column] = value
+            edit_pass.paint[k, column] = value
             sums.acts[column] |= np.int32(value != ZERO)
 
 
 @njit(**FAST)
-def finish(detail: bool, stages: Array, sums: Record, output: Array) -> None:
-    """The row's pixels: what the source shows beyond the layers, the layers, and the stages one after the other."""
+def finish(detail: bool, passes: Array, sums: Record, output: Array) -> None:
+    """The row's pixels: what the source shows beyond the layers, the layers, and the passes one after the other."""
     full_scale = np.float32(255 if output.itemsize == 1 else 65535)
     step = ONE / full_scale
     residual, value = sums.residual, sums.value
@@ -530,8 +481,8 @@ def finish(detail: bool, stages: Array, sums: Record, output: Array) -> None:
                 residual[column] = (residual[column] - sums.explained[k, column]) * (ONE - sums.replaced[column])
         for column in range(TILE_COLUMNS):
             value[column] = residual[column] + sums.picture[k, column]
-        for stage in range(len(stages)):
-            total, paint = stages[stage].total, stages[stage].paint
+        for edit_pass in range(len(passes)):
+            total, paint = passes[edit_pass].total, passes[edit_pass].paint
             for column in range(TILE_COLUMNS):
                 before = value[column]
                 after = before + total[k, column] - total[3 + k, column] * residual[column]

@@ -1,16 +1,18 @@
 """A shot as tables of records, for compiled loops: numbers, and addresses of grids that lie where they are.
 
-`Maps` and `Images` hold what their records' addresses point to.
+Whatever has a record also holds what the record's addresses point to.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
 
 from layerloom.compose.shot import Homography, Instance, Shot, neighbours
-from layerloom.render.scene import Inputs, Pyramid, Scene, Stage
+from layerloom.data.project import Project
+from layerloom.render.scene import EditPass, Inputs, Pyramid, Scene
 
 MATRIX = [(f"m{row}{column}", "f8") for row in range(3) for column in range(3)]
 INSTANCE = np.dtype(
@@ -48,12 +50,18 @@ BLOCK_TEXELS = 32
 FULL_LEVEL = 32767
 
 
-class Images:
-    """Pyramids as records."""
+@dataclass(frozen=True, eq=False)
+class PackedImage:
+    """A pyramid as a record (of type IMAGE), and what that points to."""
 
-    def __init__(self, pyramids: Sequence[Pyramid]) -> None:
-        self.records = np.zeros(len(pyramids), IMAGE)
-        self._held = [_note_image(record, pyramid) for record, pyramid in zip(self.records, pyramids, strict=True)]
+    record: np.ndarray
+    held: list[np.ndarray]
+
+
+def pack_image(pyramid: Pyramid) -> PackedImage:
+    """Once for each pyramid: all of its texels are copied."""
+    record = np.zeros(1, IMAGE)
+    return PackedImage(record, _note_image(record[0], pyramid))
 
 
 def _note_image(image: Any, pyramid: Pyramid) -> list[np.ndarray]:
@@ -82,48 +90,37 @@ def _something(pyramid: Pyramid) -> np.ndarray:
     return np.logical_or.reduceat(np.logical_or.reduceat(image.any(-1), rows, 0), columns, 1).astype(np.uint8)
 
 
-def pack_changes(stages: Sequence[Stage]) -> tuple[Images, Int64[np.ndarray, "stages instances 2"]]:
-    """The changes' images, and their numbers by stage and instance (main, opacities), -1 where there is none."""
+def number_changes(passes: Sequence[EditPass]) -> tuple[list[Pyramid], Int64[np.ndarray, "passes instances 2"]]:
+    """The changes' images, and their numbers by pass and instance (main, opacities), -1 where there is none."""
     numbers: dict[Pyramid, int] = {}
 
     def number(image: Pyramid | None) -> int:
         return -1 if image is None else numbers.setdefault(image, len(numbers))
 
     table = [
-        [(-1, -1) if change is None else (number(change.main), number(change.opacities)) for change in stage.changes]
-        for stage in stages
+        [(-1, -1) if change is None else (number(change.main), number(change.opacities)) for change in each.changes]
+        for each in passes
     ]
-    return Images(list(numbers)), np.array(table, np.int64)
+    return list(numbers), np.array(table, np.int64)
 
 
-class Maps:
-    """The instances of a shot as records, and the maps of the frames that they lie between."""
+@dataclass(frozen=True, eq=False)
+class PackedMaps:
+    """A layer in a frame as a record (of type MAPS) without mattes and residuals, and what that points to."""
 
-    def __init__(self, scene: Scene, shot: Shot, inputs: Inputs) -> None:
-        numbers: dict[tuple[int, int], int] = {}
-        self.instances = np.zeros(len(shot.instances), INSTANCE)
-        for record, instance in zip(self.instances, shot.instances, strict=True):
-            _note_instance(record, instance, scene, numbers)
-        self.instances["carries"] = bool(inputs.details)
-        self.instances["as_solved"] = inputs.as_solved
-        self.records = np.zeros(len(numbers), MAPS)
-        self._held = [_note_maps(self.records[numbers[key]], scene, *key, inputs) for key in numbers]
+    record: np.ndarray
+    held: list[np.ndarray]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in self.held)
 
 
-def _note_instance(record: Any, instance: Instance, scene: Scene, numbers: dict[tuple[int, int], int]) -> None:
-    """numbers: of maps by layer and frame, to which the instance's are added."""
-    first, second, share = neighbours(instance.time)
-    place(record, instance.to_source)
-    first, second = (numbers.setdefault((instance.layer, frame), len(numbers)) for frame in (first, second))
-    is_last = instance.layer == len(scene.project.layers) - 1
-    note(record, first=first, second=second, share=share, texture=instance.layer, covers=is_last)
-    note(record, hidden=instance.layer in scene.hidden, replaced=instance.layer in scene.replaced)
-    note(record, backdrop=is_last and scene.has_backdrop)
-
-
-def _note_maps(maps: Any, scene: Scene, layer: int, frame: int, inputs: Inputs) -> list[np.ndarray]:
-    """Fill the record of a layer in a frame; gives what it points to."""
-    stored, size = scene.project.layers[layer], scene.project.source.size
+def pack_maps(project: Project, layer: int, frame: int) -> PackedMaps:
+    """The uv map and the light of a layer in a frame, read and copied."""
+    stored, size = project.layers[layer], project.source.size
+    record = np.zeros(1, MAPS)
+    maps = record[0]
     levels, (low, step) = stored.stored_uv_offset(frame)
     affine = stored.uv_affine[frame]
     note(maps, **dict(_entries("a", affine)), **dict(_entries("inverse", np.linalg.inv(affine[:, :2]))))
@@ -134,9 +131,44 @@ def _note_maps(maps: Any, scene: Scene, layer: int, frame: int, inputs: Inputs) 
         _note_grid(maps, "node", levels, (levels.shape[1] - 1, levels.shape[0] - 1), size),
         _note_grid(maps, "light", light, (light.shape[1] - 1, light.shape[0] - 1), stored.canvas),
     ]
-    if stored.kind == "object":
+    return PackedMaps(record, held)
+
+
+class ShotMaps:
+    """The instances of a shot as records, and the maps of the frames that they lie between."""
+
+    def __init__(self, scene: Scene, shot: Shot, inputs: Inputs, packed: Callable[[int, int], PackedMaps]) -> None:
+        """packed: `pack_maps` of a layer and a frame in the scene's light."""
+        numbers: dict[tuple[int, int], int] = {}
+        self.instances = np.zeros(len(shot.instances), INSTANCE)
+        for record, instance in zip(self.instances, shot.instances, strict=True):
+            _note_instance(record, instance, scene, numbers)
+        self.instances["carries"] = bool(inputs.details)
+        self.instances["as_solved"] = inputs.as_solved
+        found = [packed(*key) for key in numbers]
+        self.records = np.concatenate([maps.record for maps in found])
+        self._held = [maps.held for maps in found]
+        for record, (layer, frame) in zip(self.records, numbers, strict=True):
+            self._held.append(_note_pixels(record, scene.project, layer, frame, inputs))
+
+
+def _note_instance(record: Any, instance: Instance, scene: Scene, numbers: dict[tuple[int, int], int]) -> None:
+    """numbers: of maps by layer and frame, to which the instance's are added."""
+    first, second, share = neighbours(instance.time)
+    place(record, instance.to_source)
+    first, second = (numbers.setdefault((instance.layer, frame), len(numbers)) for frame in (first, second))
+    is_last = instance.layer == len(scene.project.layers) - 1
+    note(record, first=first, second=second, share=share, texture=instance.layer, covers=is_last)
+    note(record, hidden=instance.layer in scene.hidden, replaced=instance.layer in scene.replaced)
+    note(record, backdrop=is_last and scene.backdrop is not None)
+
+
+def _note_pixels(maps: Any, project: Project, layer: int, frame: int, inputs: Inputs) -> list[np.ndarray]:
+    """Add mattes and residuals to the record of a layer in a frame; gives what it points to."""
+    held: list[np.ndarray] = []
+    if project.layers[layer].kind == "object":
         alpha = inputs.own_alphas(frame)[layer]
-        held.append(_note_grid(maps, "alpha", alpha, alpha.shape[::-1], size))
+        held.append(_note_grid(maps, "alpha", alpha, alpha.shape[::-1], project.source.size))
     if inputs.details:
         held.append(_note_grid(maps, "detail", inputs.details[layer, frame], (1, 1), (1, 1)))
     return held

@@ -1,45 +1,44 @@
 """Any shot on a GPU: maps and textures stay in its memory, and one kernel draws a frame.
 
 What a frame needs is uploaded when it is first drawn, and given up for others only when the GPU's memory is half full
-of it. A frame with a painting of its own, which is rare, is drawn by the definition, on the GPU as well.
+of it. A frame with a painting of its own, which is rare, is drawn by the reference, on the GPU as well.
 """
 
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from layerloom.compose.shot import Instance, Shot, neighbours
-from layerloom.data.project import Project
-from layerloom.render import reference as definition
+from layerloom.data.project import Layer, Project
+from layerloom.render import reference
+from layerloom.render.backend import Backend
 from layerloom.render.cuda import kernel
-from layerloom.render.scene import Change, Inputs, Pyramid, Scene
+from layerloom.render.scene import Inputs, Pyramid, Scene
 
 SHARE_OF_MEMORY = 0.5
-KEPT_CHANGES = 8
+KEPT_PICTURES = 16
 
 
-class CudaRenderer:
-    """Renders shots of one scene. May be called from several threads at once; the GPU draws one after the other."""
+class CudaBackend(Backend):
+    """Draws shots of one project. May be called from several threads at once; the GPU draws one after the other."""
 
-    def __init__(self, scene: Scene, device: torch.device, bit_depth: int) -> None:
-        self._scene, self._device = scene, device
-        # Half has eleven bits: enough for 8-bit pixels.
-        self._value = torch.float16 if bit_depth == 8 else torch.float32
-        self._textures = [_Image(texture, self._value, device) for texture in scene.textures]
-        self._maps = _Maps(scene.project, device)
-        self._changes: OrderedDict[Pyramid, _Image] = OrderedDict()
-        self._backdrop: tuple[np.ndarray | None, Tensor] = (None, torch.zeros(1, device=device))
+    def __init__(self, project: Project, device: torch.device) -> None:
+        self._device = device
+        self._images: WeakKeyDictionary[Pyramid, dict[torch.dtype, _Image]] = WeakKeyDictionary()
+        self._maps = _Maps(project, device)
+        self._pictures = _Pictures(device)
+        self._nothing = torch.zeros(1, device=device)
         self._turn = threading.Lock()
 
-    def render(self, shot: Shot, inputs: Inputs) -> np.ndarray:
+    def draw(self, scene: Scene, shot: Shot, inputs: Inputs) -> np.ndarray:
         """The frame, h w 3, uint8 or uint16."""
         with self._turn:
-            source = None if inputs.source is None else torch.from_numpy(inputs.source).to(self._device)
-            picture = self.draw(shot, inputs, source)
+            picture = self.draw_there(scene, shot, inputs)
             # Into pinned memory, so that the GPU goes on with the next frame meanwhile.
             received = picture.to("cpu", non_blocking=True)
             arrived = None
@@ -50,64 +49,71 @@ class CudaRenderer:
             arrived.synchronize()
         return received.numpy()
 
-    def draw(self, shot: Shot, inputs: Inputs, source: Tensor | None) -> Tensor:
-        """The frame on the GPU, h w 3; `source` is the inputs' there. It is drawn when the stream comes to it."""
-        *painted, stage = self._scene.stages(shot)
+    def draw_there(self, scene: Scene, shot: Shot, inputs: Inputs) -> Tensor:
+        """The frame on the GPU, h w 3. It is drawn when the stream comes to it."""
+        *painted, edit_pass = scene.passes(shot)
         if painted:
-            return torch.from_numpy(definition.render_shot(self._scene, shot, inputs, self._device))
-        rows = [
-            self._instance_row(instance, change, inputs)
-            for instance, change in zip(shot.instances, stage.changes, strict=True)
-        ]
-        has_opacities = any(change is not None and change.opacities is not None for change in stage.changes)
+            return torch.from_numpy(reference.render_shot(scene, shot, inputs, self._device))
+        rows: list[list[float]] = []
+        for instance, change in zip(shot.instances, edit_pass.changes, strict=True):
+            images = (None, None) if change is None else (change.main, change.opacities)
+            rows.append(self._instance_row(scene, instance, inputs, (scene.textures[instance.layer], *images)))
+        has_opacities = any(change is not None and change.opacities is not None for change in edit_pass.changes)
         table = torch.from_numpy(np.array(rows, np.float64)).to(self._device, non_blocking=True)
         output = torch.empty(
             shot.size[1], shot.size[0], 3, dtype=getattr(torch, f"uint{inputs.bit_depth}"), device=self._device
         )
         kernel.draw_frame(
             table,
-            self._fit_backdrop(shot),
-            source,
+            self._nothing if scene.backdrop is None else self._pictures.uploaded(scene.backdrop.fit(shot.size)),
+            None if inputs.source is None else self._pictures.uploaded(inputs.source),
             output,
             has_details=bool(inputs.details),
             has_opacities=has_opacities,
-            is_half=self._value == torch.float16,
+            is_half=_value(inputs) == torch.float16,
             as_solved=inputs.as_solved,
         )
         return output
 
-    def _instance_row(self, instance: Instance, change: Change | None, inputs: Inputs) -> list[float]:
-        """As `kernel` names its entries."""
-        layer, scene = instance.layer, self._scene
+    def _instance_row(
+        self, scene: Scene, instance: Instance, inputs: Inputs, images: Sequence[Pyramid | None]
+    ) -> list[float]:
+        """As `kernel` names its entries. images: the texture, the change and its opacities."""
+        layer, value = instance.layer, _value(inputs)
         first, second, share = neighbours(instance.time)
         is_last = layer == len(scene.project.layers) - 1
-        flags = (is_last, layer in scene.hidden, layer in scene.replaced, is_last and scene.has_backdrop)
-        images = (None, None) if change is None else (change.main, change.opacities)
+        flags = (is_last, layer in scene.hidden, layer in scene.replaced, is_last and scene.backdrop is not None)
         return [
             *instance.to_source.ravel().tolist(),
-            *(self._maps.address(layer, frame, inputs) for frame in (first, second)),
+            *(self._maps.address(scene.project, layer, frame, inputs) for frame in (first, second)),
             share,
             *(float(flag) for flag in flags),
-            float(self._textures[layer].address),
-            *(0.0 if image is None else float(self._uploaded(image).address) for image in images),
+            *(0.0 if image is None else float(self._uploaded(image, value).address) for image in images),
             0.0,
         ]
 
-    def _uploaded(self, image: Pyramid) -> "_Image":
-        """A change's image on the GPU; the ones looked up last stay there."""
-        if image not in self._changes:
-            self._changes[image] = _Image(image, self._value, self._device)
-        self._changes.move_to_end(image)
-        while len(self._changes) > KEPT_CHANGES * len(self._textures):
-            self._changes.popitem(last=False)
-        return self._changes[image]
+    def _uploaded(self, image: Pyramid, value: torch.dtype) -> "_Image":
+        """An image on the GPU, for as long as it is there at all."""
+        kinds = self._images.setdefault(image, {})
+        if value not in kinds:
+            kinds[value] = _Image(image, value, self._device)
+        return kinds[value]
 
-    def _fit_backdrop(self, shot: Shot) -> Tensor:
-        if self._scene.has_backdrop:
-            backdrop = self._scene.backdrop(shot.size)
-            if backdrop is not self._backdrop[0]:
-                self._backdrop = backdrop, torch.from_numpy(backdrop).to(self._device)
-        return self._backdrop[1]
+
+class _Pictures:
+    """Source pictures and backdrops on the GPU: the few used last."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._kept: list[tuple[np.ndarray, Tensor]] = []
+
+    def uploaded(self, picture: np.ndarray) -> Tensor:
+        """A picture that does not change."""
+        found = next((entry for entry in self._kept if entry[0] is picture), None)
+        if found is not None:
+            self._kept.remove(found)
+        self._kept = [*self._kept[1 - KEPT_PICTURES :], found or (picture, torch.from_numpy(picture).to(self._device))]
+        return self._kept[-1][1]
 
 
 class _Image:
@@ -129,21 +135,23 @@ class _Maps:
 
     def __init__(self, project: Project, device: torch.device) -> None:
         self._project, self._device = project, device
-        self._kept: OrderedDict[tuple[int, int], list[Tensor]] = OrderedDict()
+        self._kept: OrderedDict[tuple[Layer, int], list[Tensor]] = OrderedDict()
         free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 2**30
         self._room, self._used = int(SHARE_OF_MEMORY * free), 0
         self._carried: list[tuple[np.ndarray, Tensor, Tensor]] = []
 
-    def address(self, layer: int, frame: int, inputs: Inputs) -> float:
-        """Of the row of a layer's maps in a frame."""
-        if (layer, frame) not in self._kept:
-            self._upload(layer, frame, inputs)
-        self._kept.move_to_end((layer, frame))
-        row = self._kept[layer, frame][-1]
+    def address(self, project: Project, layer: int, frame: int, inputs: Inputs) -> float:
+        """Of the row of a layer's maps in a frame. project: the back end's, in any light."""
+        # A layer in other light is another layer.
+        key = project.layers[layer], frame
+        if key not in self._kept:
+            self._upload(project.layers[layer], layer, frame, inputs)
+        self._kept.move_to_end(key)
+        row = self._kept[key][-1]
         return float(row.data_ptr() if not inputs.details else self._with_detail(row, inputs.details[layer, frame]))
 
-    def _upload(self, layer: int, frame: int, inputs: Inputs) -> None:
-        stored, (width, height) = self._project.layers[layer], self._project.source.size
+    def _upload(self, stored: Layer, layer: int, frame: int, inputs: Inputs) -> None:
+        width, height = self._project.source.size
         affine = stored.uv_affine[frame]
         levels, (low, step) = stored.stored_uv_offset(frame)
         light = stored.lighting_grid(frame)
@@ -159,7 +167,7 @@ class _Maps:
         row += [tensors[2].data_ptr(), *alpha.shape[::-1], alpha.shape[1] / width, alpha.shape[0] / height]
         row += [0] * (kernel.MAPS_ENTRIES.value - len(row))
         tensors.append(torch.tensor(row, dtype=torch.float64).to(self._device))
-        self._kept[layer, frame] = tensors
+        self._kept[stored, frame] = tensors
         self._used += _bytes(tensors)
         while self._used > self._room and len(self._kept) > 2 * len(self._project.layers):
             self._used -= _bytes(self._kept.popitem(last=False)[1])
@@ -175,6 +183,11 @@ class _Maps:
         whole[kernel.DETAILS.value : kernel.DETAILS.value + 5] = entries.to(self._device)
         self._carried = [*self._carried[1 - 4 * len(self._project.layers) :], (detail, values, whole)]
         return whole.data_ptr()
+
+
+def _value(inputs: Inputs) -> torch.dtype:
+    """What images hold: half has eleven bits, enough for 8-bit pixels."""
+    return torch.float16 if inputs.bit_depth == 8 else torch.float32
 
 
 def _bytes(tensors: Sequence[Tensor]) -> int:
