@@ -24,7 +24,7 @@ from psd_tools import PSDImage
 from layerloom import media
 from layerloom.cli.demo import run_demo
 from layerloom.data.project import Project
-from layerloom.render.stream import render
+from layerloom.render.stream import render_images
 
 PAGE = Path(__file__).with_suffix(".md")
 PICTURES = PAGE.with_suffix("")
@@ -255,7 +255,7 @@ def composited(work: Path) -> tuple[Pixels, str]:
         total += matte * light * cv2.remap(texture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         shown = [as_colour(part) for part in (st, matte, light / 2)]
         rows.append(row(shown, f"{layer.name}: st, matte, lighting (grey is 1)"))
-    (rendered,) = render(project, [], range(number, number + 1), "synthesis")
+    (rendered,) = render_images(project, [], range(number, number + 1), "synthesis")
     error = np.square(total - media.to_float(rendered)).mean()
     rows.append(row([as_colour(total), rendered], "composited by OpenCV; layerloom render --mode synthesis"))
     return stack(rows), f"{-10 * np.log10(error):.1f} dB"

@@ -9,7 +9,7 @@ import numpy as np
 from layerloom import media
 from layerloom.compose.composition import Composition, compose
 from layerloom.core.errors import LayerloomError
-from layerloom.core.progress import OnReport, Report
+from layerloom.core.progress import OnProgress, Progress, silent
 from layerloom.data.project import Project
 from layerloom.edits.document import Edit
 from layerloom.render.dispatch import Device
@@ -25,7 +25,7 @@ def write_video(
     codec: str | None = None,
     mode: Mode = "detail",
     device: Device = "auto",
-    on_progress: OnReport | None = None,
+    on_progress: OnProgress = silent,
 ) -> None:
     """Draw a project under edits and write it as a video, or as images.
 
@@ -47,7 +47,7 @@ def write_pictures(
     pictures: Iterable[np.ndarray],
     output: Path | str,
     codec: str | None = None,
-    on_progress: OnReport | None = None,
+    on_progress: OnProgress = silent,
 ) -> None:
     """Pictures of all frames of a composition, in their order, as `write_video` writes them."""
     shots = composition.shots
@@ -56,8 +56,7 @@ def write_pictures(
     with media.open_writer(output, shots.size, shots.timestamps, fps, codec, **sound) as writer:
         for done, picture in enumerate(pictures, 1):
             writer.write(picture)
-            if on_progress is not None:
-                on_progress(Report("render", done / len(shots.shots)))
+            on_progress(Progress("render", done / len(shots.shots)))
 
 
 def source_sound(composition: Composition) -> dict[str, Any]:
