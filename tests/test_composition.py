@@ -1,12 +1,12 @@
 """A composition works out again only what depends on the edits that changed, and draws the same as one made anew."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from truth_project import make_truth_project
 
 from layerloom import media

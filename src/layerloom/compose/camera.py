@@ -103,8 +103,9 @@ def keyframe_at(keyframes: Sequence[Keyframe], number: int | float) -> Keyframe:
     """
     knots = np.array([keyframe.frame for keyframe in keyframes], np.float64)
     values = np.array([[key.x, key.y, np.log(key.zoom), key.rotation] for key in keyframes], np.float64)
-    x, y, log_zoom, rotation = _monotone_cubic(knots, values, min(max(float(number), knots[0]), knots[-1]))
-    return Keyframe(int(number), float(x), float(y), float(np.exp(log_zoom)), float(rotation))
+    position = min(max(float(number), knots[0]), knots[-1])
+    x, y, log_zoom, rotation = _monotone_cubic(knots, values, position)
+    return Keyframe(int(position), float(x), float(y), float(np.exp(log_zoom)), float(rotation))
 
 
 def moved_view(keyframe: Keyframe, size: Size) -> Homography:
