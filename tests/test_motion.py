@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from layerloom.core.geometry import pixel_centres, transform_points
 from layerloom.data.clip import FlowField, Masks
+from layerloom.prepare.bundle import _solve
 from layerloom.prepare.flow.compute import compute_flow
-from layerloom.prepare.motion import _solve_block_tridiagonal, estimate_motion
+from layerloom.prepare.motion import estimate_motion
 from layerloom.synthetic.clip import make_clip
 
 SIZE = (96, 64)
@@ -193,20 +194,24 @@ def test_the_synthetic_background_is_carried_to_its_true_place():
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(1, 5), st.integers(1, 4), st.integers(0, 1000))
-def test_block_tridiagonal_solution_solves(blocks, order, seed):
+@given(st.integers(2, 9), st.integers(1, 4), st.sampled_from([6, 8]), st.integers(0, 1000))
+def test_all_frames_are_updated_as_least_squares_would(frames, reach, freedom, seed):
+    """Against the dense solution, of links that reach several frames either way."""
     rng = np.random.default_rng(seed)
-    factor = rng.normal(size=(blocks * order, blocks * order))
-    matrix = factor @ factor.T + blocks * order * np.eye(blocks * order)
-    index = np.arange(blocks * order) // order
-    matrix[np.abs(index[:, None] - index) > 1] = 0
-    matrix += 50 * np.eye(len(matrix)) * blocks
-    tiles = matrix.reshape(blocks, order, blocks, order).transpose(0, 2, 1, 3)
-    diagonal = np.stack([tiles[b, b] for b in range(blocks)])
-    coupling = np.stack([tiles[b, b + 1] if b + 1 < blocks else np.zeros((order, order)) for b in range(blocks)])
-    right = rng.normal(size=(blocks, order))
-    solution = _solve_block_tridiagonal(diagonal, coupling, right)
-    assert np.allclose(matrix @ solution.ravel(), right.ravel(), atol=1e-8)
+    pairs = [(t, s) for t in range(frames) for s in range(frames) if 0 < abs(t - s) <= reach]
+    jacobians, errors = rng.normal(size=(len(pairs), 20, freedom)), rng.normal(size=(len(pairs), 20))
+    reference = int(rng.integers(frames))
+    rows = np.zeros((len(pairs), 20, frames, freedom))
+    for row, jacobian, (first, last) in zip(rows, jacobians, pairs, strict=True):
+        row[:, first], row[:, last] = jacobian, -jacobian
+    free = np.delete(rows, reference, 2).reshape(len(pairs) * 20, -1)
+    dense = np.insert(np.linalg.lstsq(free, -errors.ravel())[0].reshape(-1, freedom), reference, 0, 0)
+    normal = jacobians.transpose(0, 2, 1) @ jacobians
+    gradient = np.einsum("lnf,ln->lf", jacobians, errors)
+    first, last = np.array(pairs).T
+    found = _solve(normal, gradient, (first, last), reference, frames).reshape(frames, 9)
+    np.testing.assert_allclose(found[:, :freedom], dense, atol=1e-4)
+    assert not found[:, freedom:].any()
 
 
 @pytest.mark.parametrize("frames", [2, 3])

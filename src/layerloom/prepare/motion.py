@@ -8,9 +8,6 @@ be least for a motion that shrinks everything.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -20,45 +17,20 @@ from layerloom.core.geometry import Size, rescale_positions, transform_points
 from layerloom.core.imaging import resize_all
 from layerloom.core.parallel import in_threads
 from layerloom.data.clip import FlowField, Masks, layer_coverage
+from layerloom.prepare.bundle import Frames, Links, Matrices, refine
+from layerloom.prepare.plane_equations import CORNERS
 
 SAMPLES = 300
 """Flow vectors per pair of frames, direction and layer."""
 FEWEST_SAMPLES = 12
 """A pair of frames with fewer says nothing about a layer."""
-ROUNDS = 8
-LINKS_AT_ONCE = 32
-"""For each thread: little enough for its cache."""
 AFFINE = 6
 HOMOGRAPHY = 8
 INDEPENDENT_PIXELS = 16
 """Flow vectors nearer than this area err alike, so a layer of fewer pixels than all samples' areas has less weight."""
-USUAL_TURN = 0.05
-"""Rotation, shear or zoom that a layer is expected to make in a frame (1 = its size): a prior for small layers."""
 GAP_WEIGHT = 1e-3
 LARGEST_AREA = 64.0
 """By which a homography may enlarge a corner of a frame. A canvas that holds more is mostly empty."""
-
-Matrices = Float64[np.ndarray, "t 3 3"]
-
-
-@dataclass(frozen=True)
-class _Links:
-    """Sample i of link k goes from `start[k, i]`, frame `first[k]`, to `end[k, i]`, frame `last[k]`."""
-
-    first: Int[np.ndarray, " links"]
-    last: Int[np.ndarray, " links"]
-    start: Float64[np.ndarray, "links samples 2"]
-    end: Float64[np.ndarray, "links samples 2"]
-    weight: Float64[np.ndarray, "links samples"]
-
-    def part(self, begin: int, end: int) -> "_Links":
-        return _Links(
-            self.first[begin:end],
-            self.last[begin:end],
-            self.start[begin:end],
-            self.end[begin:end],
-            self.weight[begin:end],
-        )
 
 
 def estimate_motion(flow: Sequence[FlowField], masks: Masks) -> Float64[np.ndarray, "layers t 3 3"]:
@@ -77,23 +49,23 @@ def estimate_motion(flow: Sequence[FlowField], masks: Masks) -> Float64[np.ndarr
 def _layer_motion(flow: Sequence[FlowField], coverage: UInt8[np.ndarray, "t h w"], freedom: int) -> Matrices:
     frames = len(coverage)
     links = _sample_links(flow, coverage)
-    shown = np.unique([*links.first, *links.last])
-    if len(shown) == 0:
+    visible = np.unique([*links.first, *links.last])
+    if len(visible) == 0:
         return np.tile(np.eye(3), (frames, 1, 1))
-    reference = _reference_frame(coverage, shown)
+    reference = _reference_frame(coverage, visible)
     normalise = _normalisation(coverage)
     pixel = float(normalise[0, 0, 0])
-    links = _bridge_gaps(_normalised_links(links, normalise), shown)
-    motion = _chain(links, frames, reference, pixel)
-    motion = _refine(motion, links, shown, reference, AFFINE, pixel)
+    links = _bridge_gaps(_normalised_links(links, normalise), visible)
+    known = Frames(visible, reference, pixel)
+    motion = refine(_chain(links, frames, reference, pixel), links, known, AFFINE)
     if freedom == HOMOGRAPHY:
-        projective = _refine(motion, links, shown, reference, HOMOGRAPHY, pixel)
+        projective = refine(motion, links, known, HOMOGRAPHY)
         motion = projective if _is_moderate(projective, normalise, coverage) else motion
     motion = np.linalg.inv(motion[reference] @ normalise[reference]) @ motion @ normalise
-    return _fill_hidden(motion, shown)
+    return _fill_hidden(motion, visible)
 
 
-def _sample_links(flow: Sequence[FlowField], coverage: UInt8[np.ndarray, "t h w"]) -> _Links:
+def _sample_links(flow: Sequence[FlowField], coverage: UInt8[np.ndarray, "t h w"]) -> Links:
     """Flow vectors that start and end inside the layer and are confirmed by the way back."""
     generator = np.random.default_rng(0)
     full_size = (coverage.shape[2], coverage.shape[1])
@@ -119,7 +91,7 @@ def _sample_links(flow: Sequence[FlowField], coverage: UInt8[np.ndarray, "t h w"
     stacked = [
         np.array([link[i] for link in found], float).reshape(-1, SAMPLES, d) for i, d in ((2, 2), (3, 2), (4, 1))
     ]
-    return _Links(first, last, stacked[0], stacked[1], stacked[2][..., 0])
+    return Links(first, last, stacked[0], stacked[1], stacked[2][..., 0])
 
 
 def covered(coverage: UInt8[np.ndarray, "t h w"], size: Size) -> Bool[np.ndarray, "t _ _"]:
@@ -154,10 +126,10 @@ def _follow(
     return start, end, weight
 
 
-def _reference_frame(coverage: UInt8[np.ndarray, "t h w"], shown: Int[np.ndarray, " shown"]) -> int:
+def _reference_frame(coverage: UInt8[np.ndarray, "t h w"], visible: Int[np.ndarray, " visible"]) -> int:
     """The middlemost of the frames that show at least 0.6 of the layer's largest area."""
-    area = np.array([coverage[t].sum(dtype=np.int64) for t in shown])
-    good = shown[area >= 0.6 * area.max()]
+    area = np.array([coverage[t].sum(dtype=np.int64) for t in visible])
+    good = visible[area >= 0.6 * area.max()]
     return int(good[np.argmin(np.abs(good - (len(coverage) - 1) / 2))])
 
 
@@ -179,26 +151,26 @@ def _normalisation(coverage: UInt8[np.ndarray, "t h w"]) -> Matrices:
     return matrices
 
 
-def _normalised_links(links: _Links, normalise: Matrices) -> _Links:
+def _normalised_links(links: Links, normalise: Matrices) -> Links:
     start = transform_points(normalise[links.first][:, None], links.start)
     end = transform_points(normalise[links.last][:, None], links.end)
-    return _Links(links.first, links.last, start, end, links.weight)
+    return Links(links.first, links.last, start, end, links.weight)
 
 
-def _bridge_gaps(links: _Links, shown: Int[np.ndarray, " shown"]) -> _Links:
+def _bridge_gaps(links: Links, visible: Int[np.ndarray, " visible"]) -> Links:
     """Where the layer was out of sight, weak links say that it comes back as large and as upright as it went."""
-    gaps = np.flatnonzero(np.diff(shown) > 1)
-    points = np.resize(_corners(), (len(gaps), SAMPLES, 2))
-    return _Links(
-        np.concatenate([links.first, shown[gaps]]),
-        np.concatenate([links.last, shown[gaps + 1]]),
+    gaps = np.flatnonzero(np.diff(visible) > 1)
+    points = np.resize(CORNERS, (len(gaps), SAMPLES, 2))
+    return Links(
+        np.concatenate([links.first, visible[gaps]]),
+        np.concatenate([links.last, visible[gaps + 1]]),
         np.concatenate([links.start, points]),
         np.concatenate([links.end, points]),
         np.concatenate([links.weight, np.full((len(gaps), SAMPLES), GAP_WEIGHT)]),
     )
 
 
-def _chain(links: _Links, frames: int, reference: int, pixel: float) -> Matrices:
+def _chain(links: Links, frames: int, reference: int, pixel: float) -> Matrices:
     """Robust fits between neighbours, multiplied up from the reference frame, in normalised coordinates."""
     relative = np.tile(np.eye(3), (frames, 1, 1))
     for k in np.flatnonzero(links.last == links.first + 1):
@@ -229,150 +201,6 @@ def _fit_pair(
     return matrix
 
 
-def _refine(
-    motion: Matrices, links: _Links, shown: Int[np.ndarray, " shown"], reference: int, freedom: int, pixel: float
-) -> Matrices:
-    """Gauss-Newton on all frames at once, samples weighed anew in each round (Geman-McClure, scaled by the median).
-
-    Frames take updates H ← (I + Δ) H, so a link sees only the difference Δ_first − Δ_last.
-    """
-    place = np.zeros(len(motion), int)
-    place[shown] = np.arange(len(shown))
-    parts = [links.part(begin, begin + LINKS_AT_ONCE) for begin in range(0, len(links.first), LINKS_AT_ONCE)]
-    for _ in range(ROUNDS):
-        equations = in_threads(partial(_normal_equations, motion, freedom=freedom, pixel=pixel), parts)
-        normal, gradient = (np.concatenate(part) for part in zip(*equations, strict=True))
-        update = _solve(normal, gradient, place[links.first], place[links.last], int(place[reference]), len(shown))
-        motion = motion.copy()
-        motion[shown] = (np.eye(3) + update) @ motion[shown]
-        motion /= motion[:, 2:, 2:]
-    return motion
-
-
-def _normal_equations(
-    motion: Matrices, links: _Links, freedom: int, pixel: float
-) -> tuple[Float64[np.ndarray, "links freedom freedom"], Float64[np.ndarray, "links freedom"]]:
-    """Per link JᵀWJ and JᵀW·error, with respect to Δ_first − Δ_last."""
-    jacobian, error = _linearise(motion, links.first, links.last, links.start, links.end, freedom)
-    distance = np.linalg.norm(error, axis=-1)
-    weight = links.weight * _robust_weight(distance, links.weight, pixel)
-    stiff_jacobian, stiff_error = _stiffness(motion, links, freedom)
-    stiff = np.repeat((pixel / (USUAL_TURN * np.abs(links.last - links.first)))[:, None] ** 2, 4, axis=1)
-    jacobian, error = np.concatenate([jacobian, stiff_jacobian], 1), np.concatenate([error, stiff_error], 1)
-    weight = np.concatenate([weight, stiff], 1)
-    flat = jacobian.reshape(len(error), -1, freedom)
-    weighted = flat * np.repeat(weight, 2, axis=1)[..., None]
-    gradient = weighted.transpose(0, 2, 1) @ error.reshape(len(error), -1, 1)
-    return weighted.transpose(0, 2, 1) @ flat, gradient[..., 0]
-
-
-def _linearise(
-    motion: Matrices,
-    first: Int[np.ndarray, " links"],
-    last: Int[np.ndarray, " links"],
-    start: Float64[np.ndarray, "links n 2"],
-    end: Float64[np.ndarray, "links n 2"],
-    freedom: int,
-) -> tuple[Float64[np.ndarray, "links n 2 freedom"], Float64[np.ndarray, "links n 2"]]:
-    """Error of each sample in its last frame, and its derivative by the entries, row by row, of Δ_first − Δ_last."""
-    inverse = np.linalg.inv(motion[last])
-    reference = np.concatenate([start, np.ones((*start.shape[:2], 1))], -1) @ motion[first].transpose(0, 2, 1)
-    carried = reference @ inverse.transpose(0, 2, 1)
-    depth = carried[..., 2:]
-    position = carried[..., :2] / depth
-    by_vector = (inverse[:, None, :2] - position[..., None] * inverse[:, None, 2:]) / depth[..., None]
-    rows = -(-freedom // 3)  # of Δ that are free
-    jacobian = by_vector[..., :rows, None] * reference[:, :, None, None, :]
-    return jacobian.reshape(*start.shape, 3 * rows)[..., :freedom], position - end
-
-
-def _stiffness(
-    motion: Matrices, links: _Links, freedom: int
-) -> tuple[Float64[np.ndarray, "links 4 2 freedom"], Float64[np.ndarray, "links 4 2"]]:
-    """How far the motion of each link is from a translation, at four points about the layer's centre."""
-    corners = np.tile(_corners(), (len(links.first), 1, 1))
-    jacobian, error = _linearise(motion, links.first, links.last, corners, corners, freedom)
-    centre = np.zeros((len(links.first), 1, 2))
-    centre_jacobian, centre_error = _linearise(motion, links.first, links.last, centre, centre, freedom)
-    return jacobian - centre_jacobian, error - centre_error
-
-
-def _robust_weight(
-    distance: Float64[np.ndarray, "links samples"], weight: Float64[np.ndarray, "links samples"], pixel: float
-) -> Float64[np.ndarray, "links samples"]:
-    """Geman-McClure with σ from the link's median error (0.15 px to four), times (pixel / σ)²."""
-    told = weight > 0
-    ordered, count = np.sort(np.where(told, distance, np.inf), axis=1), told.sum(1, keepdims=True)
-    median = sum(np.take_along_axis(ordered, place, 1) for place in ((count - 1) // 2, count // 2)) / 2
-    sigma = np.clip(1.5 * median, 0.15 * pixel, 4.0 * pixel)
-    return (pixel / sigma) ** 2 / (1.0 + (distance / sigma) ** 2) ** 2
-
-
-def _solve(
-    normal: Float64[np.ndarray, "links freedom freedom"],
-    gradient: Float64[np.ndarray, "links freedom"],
-    first: Int[np.ndarray, " links"],
-    last: Int[np.ndarray, " links"],
-    reference: int,
-    frames: int,
-) -> Float64[np.ndarray, "frames 3 3"]:
-    """Updates Δ of all frames that minimise Σ weight |error + J (Δ_first − Δ_last)|², with none for the reference.
-
-    Links reach a limited number of frames, so in blocks of that many the normal equations are block-tridiagonal.
-    """
-    freedom = normal.shape[-1]
-    low, high = np.minimum(first, last), np.maximum(first, last)
-    size = int((high - low).max())
-    blocks = -(-frames // size)
-    diagonal = np.zeros((blocks, size, size, freedom, freedom))
-    coupling = np.zeros((blocks, size, size, freedom, freedom))
-    right = np.zeros((blocks, size, freedom))
-    for place, sign in ((first, -1.0), (last, 1.0)):
-        _add(diagonal, (place // size, place % size, place % size), normal)
-        _add(right, (place // size, place % size), sign * gradient)
-    same = low // size == high // size
-    for target, chosen, one, other in (
-        (diagonal, same, low, high),
-        (diagonal, same, high, low),
-        (coupling, ~same, low, high),
-    ):
-        _add(target, (low[chosen] // size, one[chosen] % size, other[chosen] % size), -normal[chosen])
-    order = size * freedom
-    damping = 1e-9 * np.trace(normal, axis1=1, axis2=2).max() * np.eye(order)
-    diagonal, coupling = (m.transpose(0, 1, 3, 2, 4).reshape(blocks, order, order) for m in (diagonal, coupling))
-    diagonal += damping
-    fixed = (reference % size) * freedom + np.arange(freedom)
-    diagonal[reference // size, fixed, fixed] += 1e15 * damping[0, 0]
-    update = _solve_block_tridiagonal(diagonal, coupling, right.reshape(blocks, order))
-    matrices = np.zeros((blocks * size, 9))
-    matrices[:, :freedom] = update.reshape(-1, freedom)
-    return matrices[:frames].reshape(frames, 3, 3)
-
-
-def _add(target: Float64[np.ndarray, "..."], index: tuple[np.ndarray, ...], values: Float64[np.ndarray, "..."]) -> None:
-    """Add where indices may repeat."""
-    np.add.at(target, cast(Any, index), values)
-
-
-def _solve_block_tridiagonal(
-    diagonal: Float64[np.ndarray, "blocks m m"],
-    coupling: Float64[np.ndarray, "blocks m m"],
-    right: Float64[np.ndarray, "blocks m"],
-) -> Float64[np.ndarray, "blocks m"]:
-    """Symmetric; `coupling[b]` lies between blocks b and b + 1. Forward elimination, then substitution back."""
-    diagonal, solution = diagonal.copy(), right.copy()
-    factors = np.zeros_like(coupling)
-    for b in range(1, len(diagonal)):
-        factors[b] = np.linalg.solve(diagonal[b - 1], coupling[b - 1]).T
-        diagonal[b] -= factors[b] @ coupling[b - 1]
-        solution[b] -= factors[b] @ solution[b - 1]
-    for b in range(len(diagonal) - 1, -1, -1):
-        if b + 1 < len(diagonal):
-            solution[b] -= coupling[b] @ solution[b + 1]
-        solution[b] = np.linalg.solve(diagonal[b], solution[b])
-    return solution
-
-
 def _is_moderate(motion: Matrices, normalise: Matrices, coverage: UInt8[np.ndarray, "t h w"]) -> bool:
     """Does a homography keep every corner of every frame in front, and enlarge nothing beyond LARGEST_AREA?"""
     _, height, width = coverage.shape
@@ -382,16 +210,12 @@ def _is_moderate(motion: Matrices, normalise: Matrices, coverage: UInt8[np.ndarr
     return bool((depth > 0).all() and (area < LARGEST_AREA).all() and (area > 1 / LARGEST_AREA).all())
 
 
-def _fill_hidden(motion: Matrices, shown: Int[np.ndarray, " shown"]) -> Matrices:
+def _fill_hidden(motion: Matrices, visible: Int[np.ndarray, " visible"]) -> Matrices:
     """Between the frames that show the layer, its points move evenly; before and after, they rest."""
     inverse = np.linalg.inv(motion)
     inverse /= inverse[:, 2:, 2:]
     times = np.arange(len(motion))
     flat = inverse.reshape(-1, 9)
-    filled = np.stack([np.interp(times, shown, flat[shown, entry]) for entry in range(9)], -1)
+    filled = np.stack([np.interp(times, visible, flat[visible, entry]) for entry in range(9)], -1)
     filled = np.linalg.inv(filled.reshape(-1, 3, 3))
     return filled / filled[:, 2:, 2:]
-
-
-def _corners() -> Float64[np.ndarray, "4 2"]:
-    return np.array([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]])
