@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 from jaxtyping import Bool, Float32
 from safetensors import safe_open
@@ -31,6 +32,7 @@ from layerloom.core.geometry import Size
 from layerloom.core.parallel import do_in_threads
 from layerloom.data.clip import SourceReference
 from layerloom.data.layer_store import BakedLayer, Layer, check_layer, write_layer
+from layerloom.media.description import SourceDescription
 
 FORMAT = "layerloom-project"
 VERSION = 1
@@ -238,7 +240,7 @@ class Project:
                 " put it back, or render what was learned alone (synthesis)",
                 "mode",
             )
-        if media.probe(found[0]).fingerprint != self.source.fingerprint:
+        if media.probe(found[0], self.source.options).fingerprint != self.source.fingerprint:
             raise LayerloomError(
                 f"{found[0]}: not the footage that {self.path} was learned from: its content has changed"
             )
@@ -247,7 +249,7 @@ class Project:
     @property
     def source_bit_depth(self) -> int:
         """8 or 16: the depth of the source's frames as they are read; 8 if the source is gone."""
-        return media.probe(self.source_path).bit_depth if self.source_exists else 8
+        return media.probe(self.source_path, self.source.options).bit_depth if self.source_exists else 8
 
     @property
     def source_exists(self) -> bool:
@@ -255,7 +257,7 @@ class Project:
 
     def read_source(self, frames: range) -> Iterator[np.ndarray]:
         """The source's own frames (numbered as the source's), h w 3, uint8 or uint16, one at a time."""
-        return media.read_frames(self.source_path, frames.start, frames.stop)
+        return media.read_frames(self.source_path, frames.start, frames.stop, options=self.source.options)
 
     @property
     def _source_candidates(self) -> tuple[Path, Path]:
@@ -322,6 +324,7 @@ def _source_to_json(source: SourceReference, project: Path) -> dict[str, Any]:
         "frames": source.frames,
         "fps": f"{source.fps.numerator}/{source.fps.denominator}",
         "timestamps": [str(time) for time in source.timestamps],
+        "description": msgspec.to_builtins(source.description),
     }
 
 
@@ -334,6 +337,7 @@ def _source_from_json(values: dict[str, Any]) -> SourceReference:
         frames=int(values["frames"]),
         fps=Fraction(values["fps"]),
         timestamps=tuple(Fraction(time) for time in values["timestamps"]),
+        description=msgspec.convert(values.get("description"), SourceDescription | None),
     )
     if len(source.timestamps) != source.frames or source.frames < 1 or not math.isfinite(source.fps):
         raise ValueError(f"{source.frames} frames with {len(source.timestamps)} timestamps")

@@ -70,6 +70,7 @@ def prepare(
     footage: str | Path,
     *,
     masks: str | Path | None = None,
+    reading: media.ReadOptions | None = None,
     quality: str = "standard",
     frames: Frames = (None, None),
     long_edge: int | None = None,
@@ -81,7 +82,8 @@ def prepare(
 ) -> Clip:
     """Read footage (a video file or a folder of images) and find its flow, masks and motion.
 
-    masks: a folder as `load_masks` takes it; None finds what moves. quality: "draft", "standard" or "fine"; with the
+    masks: a folder as `load_masks` takes it; None finds what moves. reading: what the footage does not say itself: the
+    rate of images, an EXR's layer, whether it is linear light. quality: "draft", "standard" or "fine"; with the
     device it decides the training size, and `decompose` takes it over. frames: a part of the source. long_edge: the
     training size's longer side in pixels, 64 to 8192; what is rendered has the source's own size all the same. flow:
     "dis", "raft" (with the official `flow_weights`) or a folder of flow files. device: "auto", "cpu" or "cuda". cache:
@@ -95,7 +97,9 @@ def prepare(
     if long_edge is not None and long_edge not in LONG_EDGES:
         allowed = f"allowed are {LONG_EDGES.start} to {LONG_EDGES.stop - 1} pixels"
         raise LayerloomError(f"long edge {long_edge}: {allowed}", "long_edge")
-    info = media.probe(footage)
+    info = media.probe(footage, reading)
+    for note in info.notes:
+        on_progress(Progress("read", 0.0, message=note))
     media.check_several_frames(info)
     used = _frame_range(info, frames)
     method = flow if flow in ("dis", "raft") else Path(flow)
@@ -222,9 +226,11 @@ def _frame_range(info: media.MediaInfo, frames: Frames) -> range:
 
 
 def _read_frames(inputs: Inputs, on_progress: OnProgress) -> UInt8[np.ndarray, "t h w 3"]:
-    used, (width, height) = inputs.used, inputs.size
+    info, used, (width, height) = inputs.info, inputs.used, inputs.size
     images = np.empty((len(used), height, width, 3), np.uint8)
-    for index, frame in enumerate(media.read_frames(inputs.info.path, used.start, used.stop, inputs.size)):
+    for index, frame in enumerate(
+        media.read_frames(info.path, used.start, used.stop, inputs.size, options=info.description.options)
+    ):
         images[index] = frame if frame.dtype == np.uint8 else media.quantise(media.to_float(frame), 8)
         on_progress(Progress("read", (index + 1) / len(used)))
     return images

@@ -32,6 +32,7 @@ def render(
     device: Device = "auto",
     frames: Frames = None,
     codec: Annotated[str | None, arg(metavar="CODEC", help_behavior_hint="")] = None,
+    space: Literal["linear", "display"] = "linear",
     json: Switch = False,
 ) -> None:
     """Render the video with edits.
@@ -45,13 +46,15 @@ def render(
         mode: detail changes the source's own frames where there are edits; synthesis shows the layers alone.
         drawn_from: networks evaluates what was learned at every pixel instead of the baked maps, as in synthesis.
         device: Where to draw. Default: on the GPU if there is one.
-        codec: h264, hevc, prores, prores4444, vp9 or ffv1. Default: h264, for .webm vp9.
+        codec: h264, hevc, prores, prores4444, vp9 or ffv1. Default: h264, for .webm vp9, for HDR hevc.
+        space: In which .exr holds colours: linear light, or as a display shows them.
         json: One JSON object a line instead of progress bars.
     """
     from layerloom.compose.composition import compose
+    from layerloom.render.output import source_tracks
     from layerloom.render.renderer import Renderer
     from layerloom.render.stream import draw_shots
-    from layerloom.render.video import source_sound, write_pictures
+    from layerloom.render.video import write_pictures
 
     opened = Project.open(project)
     numbers = source_range(opened, frames)
@@ -65,7 +68,7 @@ def render(
     composition = compose(opened, chosen, numbers)
     shots = composition.shots
     with Console(json) as console:
-        if shots.speed != 1 and source_sound(composition):
+        if shots.speed != 1 and source_tracks(composition):
             console.note("the sound is left out, as the speed changes")
         drawn_on = choose_device(device, to_draw=True)
         if drawn_from == "networks":
@@ -74,7 +77,7 @@ def render(
             pictures = render_networks(composition, drawn_on)
         else:
             pictures = draw_shots(Renderer(opened, drawn_on), composition, shots.shots, mode)
-        write_pictures(composition, pictures, out, codec, console.report)
+        write_pictures(composition, pictures, out, codec, console.report, space)
         _tell_unseen(composition, console)
         count = len(shots.shots)
         console.result(
