@@ -1,6 +1,5 @@
 """What can be written where: checks before any work is done, and what an output cannot hold of its source."""
 
-import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -72,9 +71,9 @@ def check_output(
 def _check_kind(path: Path, codec: str | None) -> float:
     """Raise LayerloomError unless extension and codec fit; gives the bytes that a pixel needs, by experience."""
     suffix = path.suffix.lower()
+    if len(NUMBER.findall(path.name)) > 1:
+        raise LayerloomError(f"{path}: a pattern has one number in its file name, as in frames/%05d.png")
     if is_pattern(path):
-        if re.search("%", NUMBER.sub("", path.name)):
-            raise LayerloomError(f"{path}: a pattern has one number in its file name, as in frames/%05d.png")
         if suffix not in SEQUENCE_BYTES_PER_PIXEL:
             raise LayerloomError(f"{path}: image sequences are written as {', '.join(SEQUENCE_BYTES_PER_PIXEL)}")
         if codec is not None:

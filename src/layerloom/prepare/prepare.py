@@ -98,8 +98,6 @@ def prepare(
         allowed = f"allowed are {LONG_EDGES.start} to {LONG_EDGES.stop - 1} pixels"
         raise LayerloomError(f"long edge {long_edge}: {allowed}", "long_edge")
     info = media.probe(footage, reading)
-    for note in info.notes:
-        on_progress(Progress("read", 0.0, message=note))
     media.check_several_frames(info)
     used = _frame_range(info, frames)
     method = flow if flow in ("dis", "raft") else Path(flow)
@@ -159,6 +157,9 @@ def _make_clip(inputs: Inputs, preparation: Preparation, on_progress: OnProgress
     given = load_masks(inputs.masks, used, size, inputs.info.frames) if inputs.masks is not None else None
     out = FlowFields.empty((*FLOW_STEPS, *DISTANT_STEPS), len(used), fit_long_edge(size, FIELD_LONG_EDGE))
     fields = compute_flow(images, FLOW_STEPS, inputs.flow, out.fields, lambda done: on_progress(Progress("flow", done)))
+    # Only now is it sure that the inputs will do: a refusal is a single line.
+    for note in inputs.info.notes:
+        on_progress(Progress("flow", 1.0, message=note))
     on_progress(Progress("masks", 0.0))
     if given is None:
         warming.join()  # what it does draws from the generator that objects are found with, too
