@@ -232,7 +232,7 @@ class Project:
 
         LayerloomError if gone or changed.
         """
-        found = [candidate for candidate in self._source_candidates if candidate.exists()]
+        found = [candidate for candidate in self._source_candidates if media.is_there(candidate)]
         if not found:
             first, second = self._source_candidates
             raise LayerloomError(
@@ -253,7 +253,7 @@ class Project:
 
     @property
     def source_exists(self) -> bool:
-        return any(candidate.exists() for candidate in self._source_candidates)
+        return any(media.is_there(candidate) for candidate in self._source_candidates)
 
     def read_source(self, frames: range) -> Iterator[np.ndarray]:
         """The source's own frames (numbered as the source's), h w 3, uint8 or uint16, one at a time."""

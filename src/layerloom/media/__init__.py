@@ -20,7 +20,7 @@ from layerloom.media.description import Encoding, ReadOptions, SourceDescription
 from layerloom.media.images import read_grey, read_image, write_exr_parts, write_image
 from layerloom.media.outputs import OutputOptions, check_output, holds_alpha, output_notes
 from layerloom.media.pixels import quantise, to_float
-from layerloom.media.probe import MediaInfo, check_several_frames, is_moving, probe
+from layerloom.media.probe import MediaInfo, check_several_frames, is_moving, is_there, probe
 from layerloom.media.tracks import SourceRange, timecode_after
 from layerloom.media.writer import FrameWriter, open_writer
 
@@ -37,6 +37,7 @@ __all__ = [
     "check_several_frames",
     "holds_alpha",
     "is_moving",
+    "is_there",
     "open_writer",
     "output_notes",
     "probe",

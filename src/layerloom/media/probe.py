@@ -21,7 +21,7 @@ from layerloom.media.exr import exr_layers, read_exr
 from layerloom.media.formats import DOCUMENT_SUFFIXES, IMAGE_SUFFIXES, ImageHeader, image_header, kind_of
 from layerloom.media.images import read_image
 from layerloom.media.scene_linear import encoding_for
-from layerloom.media.sequences import ImageSequence, find_sequence, is_pattern, missing_numbers
+from layerloom.media.sequences import ImageSequence, files_of_pattern, find_sequence, is_pattern, missing_numbers
 from layerloom.media.times import USUAL_RATE, scan_video, stamp
 from layerloom.media.tracks import find_timecode, find_tracks
 from layerloom.media.video_frames import pixel_format
@@ -95,6 +95,11 @@ def is_moving(path: Path) -> bool:
     if kind is None:
         return path.suffix.lower() not in (*IMAGE_SUFFIXES, *DOCUMENT_SUFFIXES)
     return kind in ("png", "webp", "gif") and image_header(path).pictures > 1
+
+
+def is_there(path: Path) -> bool:
+    """Whether footage is at a path: a file, a folder, or files of a pattern."""
+    return path.exists() or bool(files_of_pattern(path))
 
 
 @functools.lru_cache(maxsize=16)

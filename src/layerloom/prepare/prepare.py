@@ -63,6 +63,7 @@ class Inputs:
             frames=len(self.used),
             fps=self.info.fps,
             timestamps=tuple(stamp - start for stamp in self.info.timestamps[self.used.start : self.used.stop]),
+            description=self.info.description,
         )
 
 

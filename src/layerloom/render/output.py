@@ -24,14 +24,13 @@ def output_options(
     """
     source, frames = composition.project.source, composition.frames
     description, in_time = source.description, composition.shots.speed == 1
+    timecode = description.timecode if description and in_time else ""
     numbers = description.numbers if description and in_time else None
     return media.OutputOptions(
         codec=codec,
         description=description,
         tracks=source_tracks(composition) if in_time else None,
-        timecode=media.timecode_after(description.timecode, frames.start, source.fps)
-        if description and in_time
-        else "",
+        timecode=media.timecode_after(timecode, frames.start, source.fps),
         # A source that counts from 0 is no reason to go on counting from there: outputs begin at 0 anyway.
         numbers=numbers[frames.start : frames.stop] if numbers and numbers[0] != 0 else None,
         space=space,

@@ -34,8 +34,8 @@ def write_video(
     mode, device: as `render` has them. on_progress: called after each frame.
 
     Frames are shown at the source's own times, maybe uneven, divided by the speed. The source's sound comes along,
-    unless the speed changes, and so does all else that it declares (docs/sources.md). Nothing appears at `output` unless all of it could be written. LayerloomError as
-    `compose`, and for outputs that cannot be written.
+    unless the speed changes, and all else that it declares (docs/sources.md). Nothing appears at `output` unless all of
+    it could be written. LayerloomError as `compose`, and for outputs that cannot be written.
     """
     composition = compose(project, edits, frames)
     pictures = draw_shots(Renderer(project, device), composition, composition.shots.shots, mode)

@@ -62,7 +62,12 @@ def _true_masks(project: Project, given: Path | None) -> Masks | None:
     folder = given or (Path(known) if known and Path(known).is_dir() else None)
     if folder is None:
         return None
-    return load_masks(folder, project.source_range, project.source.size, media.probe(project.source_path).frames)
+    return load_masks(
+        folder,
+        project.source_range,
+        project.source.size,
+        media.probe(project.source_path, project.source.options).frames,
+    )
 
 
 def _check_writable(file: Path | None) -> None:
