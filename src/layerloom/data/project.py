@@ -99,7 +99,7 @@ class Project:
         return Project.open(path)
 
     @staticmethod
-    def open(path: Path) -> "Project":
+    def open(path: str | Path) -> "Project":
         """Open a stored project. LayerloomError if `path` is none, is damaged, or was written by a newer version."""
         path = Path(path)
         header = _read_header(path)
