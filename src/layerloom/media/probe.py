@@ -37,7 +37,7 @@ class MediaInfo:
     `path` is the file, the folder that holds the images themselves, or their pattern. `timestamps` are the seconds of
     each frame after the first one, exact to the file's own clock, or on the grid of `fps` where that clock is too
     coarse to show it. `bit_depth` is that of the arrays `read_frames` gives. `fingerprint` stays the same while the
-    content does. `notes`: lines worth telling the user at the start.
+    content does. `notes`: lines worth telling the user at the start. `names`: of a folder's images, without suffix.
     """
 
     path: Path
@@ -52,6 +52,7 @@ class MediaInfo:
     pixel_format: str
     description: SourceDescription
     notes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
     @property
     def colour(self) -> Colour:
@@ -135,6 +136,7 @@ def _probe_images(sequence: ImageSequence, stamps: Sequence[tuple[int, int]], op
         pixel_format=str(first.dtype),
         description=description,
         notes=tuple(_image_notes(files, headers, description)),
+        names=tuple(file.stem for file in files),
     )
 
 

@@ -155,11 +155,14 @@ def _make_clip(inputs: Inputs, preparation: Preparation, on_progress: OnProgress
     warming = _start_warming_up(size, inputs.device)
     _check_memory(len(used), size, inputs.info.path)
     images = _read_frames(inputs, on_progress)
-    given = load_masks(inputs.masks, used, size, inputs.info.frames) if inputs.masks is not None else None
+    notes = list(inputs.info.notes)
+    given = None
+    if inputs.masks is not None:
+        given = load_masks(inputs.masks, used, size, inputs.info.frames, inputs.info.names, notes.append)
     out = FlowFields.empty((*FLOW_STEPS, *DISTANT_STEPS), len(used), fit_long_edge(size, FIELD_LONG_EDGE))
     fields = compute_flow(images, FLOW_STEPS, inputs.flow, out.fields, lambda done: on_progress(Progress("flow", done)))
     # Only now is it sure that the inputs will do: a refusal is a single line.
-    for note in inputs.info.notes:
+    for note in notes:
         on_progress(Progress("flow", 1.0, message=note))
     on_progress(Progress("masks", 0.0))
     if given is None:

@@ -59,15 +59,11 @@ def _true_masks(project: Project, given: Path | None) -> Masks | None:
     from layerloom.prepare.masks.files import load_masks
 
     known = project.provenance.get("masks")
-    folder = given or (Path(known) if known and Path(known).is_dir() else None)
+    folder = given or (Path(known) if known and Path(known).exists() else None)
     if folder is None:
         return None
-    return load_masks(
-        folder,
-        project.source_range,
-        project.source.size,
-        media.probe(project.source_path, project.source.options).frames,
-    )
+    info = media.probe(project.source_path, project.source.options)
+    return load_masks(folder, project.source_range, project.source.size, info.frames, info.names)
 
 
 def _check_writable(file: Path | None) -> None:
