@@ -25,6 +25,7 @@ from layerloom.render.renderer import Renderer
 from layerloom.synthetic.clip import make_clip
 
 HOST = "127.0.0.1:8000"
+SOCKET = f"ws://{HOST}/api/session"
 TOKEN = "a-token-that-nobody-guesses"
 CLIENT = Path(__file__).resolve().parents[1] / "client"
 
@@ -90,7 +91,7 @@ def test_other_hosts_and_other_pages_are_refused(client: TestClient, headers: di
 
 @pytest.mark.parametrize("headers", [{}, {"origin": "http://evil.example"}])
 def test_a_web_socket_of_another_page_is_refused(client: TestClient, headers: dict[str, str]) -> None:
-    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/api/session", headers=headers):
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect(SOCKET, headers=headers):
         pass
 
 
@@ -136,8 +137,8 @@ def test_a_stroke_that_is_none_is_refused_with_the_reason(client: TestClient, bo
 def test_all_pages_hear_of_every_change(client: TestClient) -> None:
     headers = {"origin": f"http://{HOST}"}
     with (
-        client.websocket_connect("/api/session", headers=headers) as first,
-        client.websocket_connect("/api/session", headers=headers) as second,
+        client.websocket_connect(SOCKET, headers=headers) as first,
+        client.websocket_connect(SOCKET, headers=headers) as second,
     ):
         assert first.receive_json()["revision"] == second.receive_json()["revision"] == 0
         placed = {"id": "h", "edit": {"kind": "hide", "layer": "object"}, "enabled": True}
@@ -158,14 +159,15 @@ def test_all_pages_hear_of_every_change(client: TestClient) -> None:
         ('{"type": "dance", "operation": "1"}', "type"),
         ('{"type": "remove", "operation": "1", "id": "nobody"}', "none of that name"),
         (
-            '{"type": "add", "operation": "1", "placed": {"id": "o", "edit": {"kind": "overlay", "layer": "object", "file": "/etc/passwd"}}}',
+            '{"type": "add", "operation": "1", "placed": '
+            '{"id": "o", "edit": {"kind": "overlay", "layer": "object", "file": "/etc/passwd"}}}',
             "not one that was brought in",
         ),
         ('{"type": "add", "operation": "1", "placed": {"id": "o", "edit": {"kind": "speed", "factor": NaN}}}', "JSON"),
     ],
 )
 def test_messages_that_are_none_are_answered_in_words(client: TestClient, message: str, reason: str) -> None:
-    with client.websocket_connect("/api/session", headers={"origin": f"http://{HOST}"}) as socket:
+    with client.websocket_connect(SOCKET, headers={"origin": f"http://{HOST}"}) as socket:
         socket.receive_json()
         socket.send_text(message)
         answer = socket.receive_json()
@@ -175,10 +177,10 @@ def test_messages_that_are_none_are_answered_in_words(client: TestClient, messag
 def test_files_are_checked_and_kept_under_names_of_ours(client: TestClient, tmp_path: Path) -> None:
     media.write_image(tmp_path / "a.png", np.full((8, 8, 4), 200, np.uint8))
     answer = client.post("/api/files/..%2Fnasty.png", content=(tmp_path / "a.png").read_bytes())
-    assert answer.status_code in (200, 404)
+    assert answer.status_code >= 400
     answer = client.post("/api/files/nice.png", content=(tmp_path / "a.png").read_bytes())
     name = answer.json()["file"]
-    with client.websocket_connect("/api/session", headers={"origin": f"http://{HOST}"}) as socket:
+    with client.websocket_connect(SOCKET, headers={"origin": f"http://{HOST}"}) as socket:
         socket.receive_json()
         place = {"x": 40, "y": 40, "frame": 1, "height": 20}
         edit = {"kind": "place", "layer": "background", "file": name, "place": place}
@@ -203,7 +205,7 @@ def test_a_file_that_is_too_large_is_refused_while_it_comes(
 
 
 def test_what_the_page_cannot_draw_the_server_draws(client: TestClient, editor: Editor) -> None:
-    with client.websocket_connect("/api/session", headers={"origin": f"http://{HOST}"}) as socket:
+    with client.websocket_connect(SOCKET, headers={"origin": f"http://{HOST}"}) as socket:
         assert socket.receive_json()["server_draws"] == ""
         edit = {"kind": "move", "layer": "object", "right": 10, "down": 0}
         socket.send_text(json.dumps({"type": "add", "operation": "1", "placed": {"id": "m", "edit": edit}}))

@@ -1,4 +1,4 @@
-"""The editing session: changes are kept before they are acknowledged, can be undone, and come back whatever ended it."""
+"""The editing session: changes are kept before they are acknowledged, and come back whatever ended it."""
 
 import shutil
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from layerloom.editor.journal import read_journal
 from layerloom.editor.session import EditSession, session_edits
 from layerloom.editor.tiles import Tile
 from layerloom.edits import At, Hide, Overlay, Text
-from layerloom.render.stream import render
+from layerloom.render.stream import render_images
 from layerloom.synthetic.clip import make_clip
 
 WORDS = PlacedEdit("words", Text("background", "AB", At(40.0, 50.0, 1, height=20.0)))
@@ -141,8 +141,9 @@ def test_tiles_off_the_canvas_are_refused(session: EditSession) -> None:
 
 
 def test_what_is_painted_is_rendered_and_an_empty_tile_is_none(session: EditSession) -> None:
-    session.paint("background", [(0, 0, tile(10)), (1, 0, np.zeros((TILE_TEXELS, TILE_TEXELS, 4), np.uint8))])
-    assert set(session.painted_tiles("background")) == {(0, 0)}
+    session.paint("background", [(0, 0, tile(10))])
+    session.paint("object", [(0, 0, np.zeros((TILE_TEXELS, TILE_TEXELS, 4), np.uint8))])
+    assert set(session.painted_tiles("background")) == {(0, 0)} and not session.painted_tiles("object")
     session.close()
     (overlay,) = session_edits(session.project)
     assert isinstance(overlay, Overlay)
@@ -153,7 +154,7 @@ def test_what_is_painted_is_rendered_and_an_empty_tile_is_none(session: EditSess
         10,
         255,
     ]
-    plain, edited = (next(iter(render(session.project, edits))).image for edits in ((), (overlay,)))
+    plain, edited = (next(iter(render_images(session.project, edits))) for edits in ((), (overlay,)))
     assert (plain != edited).any(-1).sum() > 200
 
 

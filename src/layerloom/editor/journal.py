@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from layerloom.core.errors import LayerloomError
-from layerloom.core.records import Record, parse_record, record_values
+from layerloom.core.records import Record, parse_one_of, record_values
 from layerloom.editor.changes import Change, PlacedEdit, TileChange
 
 FILE = "journal.jsonl"
@@ -128,4 +128,4 @@ def _read(data: bytes) -> Line | None:
     check, _, text = data.partition(b" ")
     if check != f"{zlib.crc32(text):08x}".encode("ascii"):
         return None
-    return parse_record(text, Line)  # pyright: ignore[reportArgumentType]
+    return parse_one_of(text, Line)

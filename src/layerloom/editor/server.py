@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from layerloom import media
 from layerloom.core.errors import LayerloomError
-from layerloom.core.records import parse_record, record_values
+from layerloom.core.records import parse_one_of, record_values
 from layerloom.editor import map_stream, protocol
 from layerloom.editor.changes import TILE_TEXELS, Change
 from layerloom.editor.page_state import PageState
@@ -59,7 +59,7 @@ class Editor:
     def _answer(self, text: str) -> str:
         operation = "unknown"
         try:
-            request: Any = parse_record(text, protocol.Request)  # pyright: ignore[reportArgumentType]
+            request = parse_one_of(text, protocol.Request)
             operation = request.operation
             self._carry_out(request)
             return _text(protocol.Done(operation, self.session.revision))
@@ -152,7 +152,7 @@ def _add_reading(app: FastAPI, editor: Editor) -> None:
     @app.get("/api/patch/{layer}/{frame}")
     def patch(layer: int, frame: int) -> Response:
         patches = session.composition().canvas.passes(None)[0].patches[_layer(editor, layer)]
-        return Response(map_stream.patch(patches and patches.at(_frame(editor, frame))), media_type=BINARY)
+        return Response(map_stream.patch(patches and patches.at(float(_frame(editor, frame)))), media_type=BINARY)
 
     @app.get("/api/tile/{name}")
     def tile(name: str) -> Response:

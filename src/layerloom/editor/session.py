@@ -135,9 +135,10 @@ class EditSession:
         with self._lock:
             if not self._done:
                 return False
-            change = self._done[-1]
-            self._write("undo", inverse(change))
+            change = inverse(self._done[-1])
+            self._write("undo", change)
             self._undone.append(self._done.pop())
+            self._tell(change)
             return True
 
     def redo(self) -> bool:
@@ -147,6 +148,7 @@ class EditSession:
                 return False
             self._write("redo", self._undone[-1])
             self._done.append(self._undone.pop())
+            self._tell(self._done[-1])
             return True
 
     def composition(self) -> Composition:
@@ -187,6 +189,7 @@ class EditSession:
         self._done.append(change)
         self._undone.clear()
         self._limit_history()
+        self._tell(change)
 
     def _write(self, kind: str, change: Change) -> None:
         """Check a change, put it on the disk, and only then let it be so."""
@@ -202,6 +205,8 @@ class EditSession:
         self._journal.append(Step(kind, self.revision + 1, change))  # pyright: ignore[reportArgumentType]
         self._list = tried
         self.revision += 1
+
+    def _tell(self, change: Change) -> None:
         for listener in tuple(self._listeners):
             listener(change)
 

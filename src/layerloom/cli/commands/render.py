@@ -1,5 +1,6 @@
 """`layerloom render`: a project with edits to a video or images."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import UseAppendAction, arg
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 LEAST_UNSEEN = 0.0005
 """Share of a frame below which it is not worth a line."""
+
+
+JOURNAL = "journal"
+"""In place of a file of edits: the project's own journal, which the editor keeps. (A file may be called ./journal.)"""
 
 
 def render(
@@ -40,7 +45,7 @@ def render(
     Args:
         project: What decompose wrote.
         out: A video file (.mp4, .mov, .mkv, .webm), or a pattern of images such as frames/%05d.png.
-        edits: A file of edits (JSON).
+        edits: A file of edits (JSON), or the word journal: what was edited in the browser.
         hide: A layer to leave out; what is behind it shows.
         background: A picture or a colour in place of the background.
         mode: detail changes the source's own frames where there are edits; synthesis shows the layers alone.
@@ -63,7 +68,7 @@ def render(
         *(Hide(layer) for layer in hide),
         *([] if background is None else [Background(background)]),
         *shot.edits(opened.source.size, numbers),
-        *([] if edits is None else read_edits(edits)),
+        *([] if edits is None else _read_edits(opened, edits)),
     ]
     composition = compose(opened, chosen, numbers)
     shots = composition.shots
@@ -102,3 +107,11 @@ def _tell_unseen(composition: "Composition", console: Console) -> None:
 
 def _percent(share: float) -> str:
     return f"{share:.1%}" if share >= LEAST_UNSEEN else "less than 0.1%"
+
+
+def _read_edits(project: Project, file: Path) -> tuple[Edit, ...]:
+    if str(file) != JOURNAL:
+        return read_edits(file)
+    from layerloom.editor.session import session_edits
+
+    return session_edits(project)
