@@ -387,7 +387,7 @@ def test_what_is_no_project(command: str, run: Run, tmp_path: Path) -> None:
         (["--paint", "1:absent.png"], "absent.png"),
         (["--background", "#12"], "#rrggbb"),
         (["--background", "absent.png"], "absent.png"),
-        (["--edits", "absent.json"], "no such edits file"),
+        (["--edits", "absent.json"], "absent.json: no such file"),
         (["--frames", "3:3"], "frames 3:3"),
         (["--frames", "0:99"], "has frames 0:6"),
         (["--frames", "-1:3"], "'-1'"),

@@ -13,7 +13,6 @@ from layerloom import media
 from layerloom.cli.main import _parse
 from layerloom.edits.document import camera_from_json, edits_from_json
 from layerloom.edits.shot import Camera, Stabilize
-from layerloom.render.stream import RenderedFrame
 from layerloom.synthetic.clip import make_clip
 from layerloom.train.settings import TrainSettings, settings_for
 
@@ -61,8 +60,5 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     exec(before, found)
     shutil.copyfile(tmp_path / "bear-layers" / "bear" / "texture.png", tmp_path / "edited.png")
     exec(f"# {after}", found)
-    assert media.probe(tmp_path / "edited.mp4").frames == 10
-    frame = found["frame"]
-    assert isinstance(frame, RenderedFrame) and frame.image.shape == (64, 96, 3)
-    # Half as fast: the film lasts twice as long.
-    assert frame.seconds == Fraction(7, 24)
+    assert media.probe(tmp_path / "edited.mp4").frames == 5
+    assert getattr(found["plate"], "shape", None) == (64, 96, 3)

@@ -11,7 +11,6 @@ from truth_project import make_source_reference, make_truth_project, st_to_uv
 
 from layerloom import media
 from layerloom.core.geometry import pixel_centres
-from layerloom.data.layer_maps import frame_positions
 from layerloom.data.layer_store import BakedLayer
 from layerloom.data.project import Project
 from layerloom.export.export import export
@@ -34,7 +33,7 @@ def project(clip: SyntheticClip, tmp_path_factory: pytest.TempPathFactory) -> Pr
 @pytest.fixture(scope="module")
 def exported(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export") / "out"
-    export(project, folder, parts={"st_inverse", "tracks"}, frames=FRAMES)
+    export(project, folder, only={"st_inverse", "tracks"}, frames=FRAMES)
     return folder
 
 
@@ -66,7 +65,7 @@ def test_positions_stay_finite_where_the_map_folds(tmp_path: Path) -> None:
     source = make_source_reference(tmp_path / "absent.mp4", (64, 48), 1)
     project = Project.create(tmp_path / "folded.loom", source, source.size, [folded], {}, {}, {}, {})
     with np.errstate(all="ignore"):
-        positions = frame_positions(project, 0, 0, pixel_centres((64, 48)))
+        positions = project.maps(0).positions(0, pixel_centres((64, 48)))
     assert np.isfinite(positions).all() and np.abs(positions).max() < 1e5
 
 

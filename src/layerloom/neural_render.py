@@ -58,7 +58,8 @@ class Networks:
         self._project, self._device = project, device
         self._scene = Scene(composition)
         self._full_scale = 2**project.source_bit_depth - 1
-        settings = project.settings.get("field", {})
+        stored = project.settings.get("field")
+        settings = stored if isinstance(stored, dict) else {}
         self._field = field_from_arrays(project.weights(), project.training_size, settings, device)
         self._centres = torch.zeros(0, 0, 2, device=device)
         self._numbers = torch.arange(project.source.frames, device=device)

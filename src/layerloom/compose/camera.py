@@ -105,7 +105,8 @@ def keyframe_at(keyframes: Sequence[Keyframe], number: int | float) -> Keyframe:
     values = np.array([[key.x, key.y, np.log(key.zoom), key.rotation] for key in keyframes], np.float64)
     position = min(max(float(number), knots[0]), knots[-1])
     x, y, log_zoom, rotation = _monotone_cubic(knots, values, position)
-    return Keyframe(int(position), float(x), float(y), float(np.exp(log_zoom)), float(rotation))
+    zoom = float(np.clip(np.exp(log_zoom), 0.01, 100))  # rounding may lead beyond what a keyframe may have
+    return Keyframe(int(position), float(x), float(y), zoom, float(rotation))
 
 
 def moved_view(keyframe: Keyframe, size: Size) -> Homography:

@@ -19,7 +19,6 @@ from layerloom.compose.blend import AffineBlend, look_up_blend
 from layerloom.compose.shot import neighbours
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size, pixel_centres, transform_points
-from layerloom.data.layer_maps import frame_positions
 from layerloom.data.project import Layer, Project
 from layerloom.edits.canvas import At, Text, parse_colour
 
@@ -209,9 +208,9 @@ def _positions_in_frame(
 ) -> Float32[np.ndarray, "h w 2"]:
     """Where texels are in a frame; between two frames linear for a fixed texel."""
     first, second, share = neighbours(time)
-    xy = frame_positions(project, layer, first, texels.astype(np.float32))
+    xy = project.maps(layer).positions(first, texels.astype(np.float32))
     return (
         xy
         if share == 0
-        else xy + np.float32(share) * (frame_positions(project, layer, second, texels.astype(np.float32)) - xy)
+        else xy + np.float32(share) * (project.maps(layer).positions(second, texels.astype(np.float32)) - xy)
     )

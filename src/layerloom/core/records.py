@@ -9,6 +9,7 @@ what is allowed there is said, in one wording:
 A Document is a Record that is a whole file; `format` and `version` stand at its head.
 """
 
+import inspect
 import json
 import math
 import stat
@@ -98,6 +99,14 @@ class Document(Record, kw_only=True, tag_field="format"):
             raise InvalidValue(f"{self.version}; this layerloom reads version {self.VERSION}", "version")
 
 
+class Head(msgspec.Struct):
+    """What stands at the head of any document, unchecked."""
+
+    format: Any = None
+    version: Any = None
+    minor_version: Any = None
+
+
 RecordKind = TypeVar("RecordKind", bound=Record)
 DocumentKind = TypeVar("DocumentKind", bound=Document)
 
@@ -130,14 +139,23 @@ def read_text(path: Path) -> str:
         raise LayerloomError(f"{path}: {reason}") from None
 
 
+def peek_head(text: str) -> Head:
+    """The head of a document, so that another format or version is called that, whatever else is in it.
+
+    Raises LayerloomError for what is no JSON.
+    """
+    head = _decode(text, Head | list[Any] | int | float | str | bool | None, None)
+    return head if isinstance(head, Head) else Head()
+
+
 def parse_document(text: str, kind: type[DocumentKind], folder: Path | None = None) -> DocumentKind:
     """A document from its text. `folder`: what relative paths in it count from; None leaves them as they are.
 
     Raises LayerloomError for anything else, another format or a version that is not known.
     """
     wanted = kind.__struct_config__.tag
-    head = _decode(text, _Head | list[Any] | int | str, None)
-    if not isinstance(head, _Head) or head.format != wanted:
+    head = peek_head(text)
+    if head.format != wanted:
         raise LayerloomError(f"{kind.WHAT}: the file's format is not '{wanted}'")
     if type(head.version) is not int or head.version != kind.VERSION:
         version = "no version" if head.version is None else f"version {str(head.version)[:20]}"
@@ -151,11 +169,6 @@ def parse_document(text: str, kind: type[DocumentKind], folder: Path | None = No
 def parse_record(text: str | bytes, kind: type[RecordKind], folder: Path | None = None) -> RecordKind:
     """A record from its JSON text, such as a message. Raises LayerloomError."""
     return _decode(text, kind, folder)
-
-
-def parse_one_of(text: str | bytes, kinds: Any, folder: Path | None = None) -> Any:
-    """A record of one of several classes, which their tags tell apart. kinds: their union. Raises LayerloomError."""
-    return _decode(text, kinds, folder)
 
 
 def record_values(record: Record) -> dict[str, Any]:
@@ -176,18 +189,13 @@ def json_schema(kind: type[Record]) -> dict[str, Any]:
     (reference,), components = msgspec.json.schema_components(
         [kind], schema_hook=lambda custom: {"type": "string"}, ref_template="#/$defs/{name}"
     )
+    for component in components.values():
+        component["description"] = inspect.cleandoc(component.get("description", ""))
     if issubclass(kind, Document):
         head = components[kind.__name__]
         head["properties"]["version"] = {"const": kind.VERSION}
         head["required"] = ["format", "version", *(name for name in head["required"] if name != "format")]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **reference, "$defs": components}
-
-
-class _Head(msgspec.Struct):
-    """Of any document: read first, so that another format or version is called that, whatever else is in it."""
-
-    format: Any = None
-    version: Any = None
 
 
 def _decode(text: str | bytes, kind: Any, folder: Path | None) -> Any:

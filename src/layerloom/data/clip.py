@@ -15,7 +15,6 @@ from jaxtyping import Float, Float16, UInt8
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size
 from layerloom.core.quality import Quality
-from layerloom.media.description import ReadOptions, SourceDescription
 
 BACKGROUND = "background"
 
@@ -25,8 +24,7 @@ class SourceReference:
     """Where the footage lies and which part of it was used; enough to read the same frames again.
 
     `fingerprint` is a content hash (of the file, or of the folder's file names and sizes and its first and last image).
-    `timestamps` are the seconds of each used frame after the first used one, exact. `description` is what the footage
-    declares (colour, fields, tracks, …); None for projects of before it was kept.
+    `timestamps` are the seconds of each used frame after the first used one, exact.
     """
 
     path: Path
@@ -36,12 +34,6 @@ class SourceReference:
     frames: int
     fps: Fraction
     timestamps: tuple[Fraction, ...]
-    description: SourceDescription | None = None
-
-    @property
-    def options(self) -> ReadOptions | None:
-        """How the footage is to be read again."""
-        return self.description.options if self.description else None
 
 
 @dataclass(frozen=True)

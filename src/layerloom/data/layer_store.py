@@ -6,12 +6,13 @@ NAME/texture.png        16-bit straight RGBA on the layer's canvas
 """
 
 import os
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,8 +23,22 @@ from safetensors.numpy import save_file
 from layerloom import media
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size
+from layerloom.data.project_header import Kind
+from layerloom.data.stored_files import StoredFiles
 
-Kind = Literal["object", "background"]
+MAPS = "maps.safetensors"
+STORED_MAPS: dict[str, tuple[str, tuple[int | None, ...]]] = {
+    "uv_affine": ("F64", (2, 3)),
+    "uv_offset": ("U16", (None, None, 2)),
+    "uv_offset_scale": ("F32", (2, 2)),
+    "lighting": ("F16", (None, None, 3)),
+}
+"""Type and shape, after the frames, of each array of the maps; None for a grid's nodes."""
+MOST_NODES = 8192
+FARTHEST_TEXEL = 1e7
+LEAST_AREA = 1e-9
+"""Of the canvas, in texels, that a pixel covers by its affine map."""
+
 Alpha = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
 
 
@@ -49,28 +64,33 @@ class BakedLayer:
 
 
 class Layer:
-    """A stored layer. Its sizes are known at once; each array is read when it is asked for."""
+    """A stored layer. Its sizes are known at once; each array is read, and checked, when it is asked for."""
 
-    def __init__(self, folder: Path, name: str, kind: Kind, canvas: Size) -> None:
-        if Path(name).name != name or kind not in ("object", "background"):
-            raise ValueError(f"layer '{name}' of kind '{kind}'")
-        self.folder = folder
+    def __init__(self, files: StoredFiles, name: str, kind: Kind, canvas: Size, training_size: Size) -> None:
         self.name = name
         self.kind: Kind = kind
         self.canvas = canvas
+        self._files = files
+        self._training_size = training_size
         self._relit: Float32[np.ndarray, "t lh lw 3"] | None = None
         # A frame is worked on in pieces, each of which asks for the same grid.
         self._recent_offsets = lru_cache(maxsize=8)(self._read_offset)
 
+    @property
+    def folder(self) -> Path:
+        return self._files.root / "layers" / self.name
+
+    def file_names(self, frames: int) -> Iterator[str]:
+        """Its files, by their paths from the project's folder."""
+        yield self._file("texture.png")
+        yield self._file(MAPS)
+        if self.kind == "object":
+            yield from (self._file(f"alpha/{frame:05d}.png") for frame in range(frames))
+
     @cached_property
     def texture(self) -> Float32[np.ndarray, "H W 4"]:
         """Straight RGBA in [0, 1], exactly as `texture.png` holds it."""
-        texture = media.to_float(media.read_image(_existing(self.folder / "texture.png")))
-        if texture.shape != (self.canvas[1], self.canvas[0], 4):
-            raise LayerloomError(
-                f"{self.folder / 'texture.png'}: damaged project: the texture is not RGBA of {self.canvas}"
-            )
-        return texture
+        return media.to_float(self._files.read_png(self._file("texture.png"), self.canvas, 4))
 
     def look_up(self, uv: Float32[np.ndarray, "h w 2"]) -> Float32[np.ndarray, "h w 3"]:
         """The texture's colour at texel positions, bilinear; beyond the canvas its border continues."""
@@ -79,11 +99,15 @@ class Layer:
 
     def alpha(self, frame: int) -> Alpha:
         """Own coverage at training size, before occlusion by layers in front. Objects only."""
-        return media.read_grey(_existing(self.folder / "alpha" / f"{frame:05d}.png"))
+        return self._files.read_png(self._file(f"alpha/{frame:05d}.png"), self._training_size, 1)
 
     @cached_property
     def uv_affine(self) -> Float64[np.ndarray, "t 2 3"]:
-        return self._maps.get_tensor("uv_affine")
+        affine = self._maps.get_tensor("uv_affine")
+        is_near = (np.abs(affine) <= FARTHEST_TEXEL).all()
+        if not (is_near and (np.abs(np.linalg.det(affine[..., :2])) >= LEAST_AREA).all()):
+            raise self._damaged("uv_affine is not finite, or cannot be inverted")
+        return affine
 
     def uv_offset(self, frame: int) -> Float32[np.ndarray, "gh gw 2"]:
         """Texels to add to the affine map, at the grid's nodes. Read-only."""
@@ -96,7 +120,10 @@ class Layer:
     def lighting_grid(self, frame: int) -> Float32[np.ndarray, "lh lw 3"]:
         if self._relit is not None:
             return self._relit[frame]
-        return self._maps.get_slice("lighting")[frame].astype(np.float32)
+        grid = self._maps.get_slice("lighting")[frame].astype(np.float32)
+        if not np.isfinite(grid).all():
+            raise self._damaged("lighting is not finite")
+        return grid
 
     def with_lighting(self, grids: Float32[np.ndarray, "t lh lw 3"]) -> "Layer":
         """The same layer in another light."""
@@ -105,23 +132,26 @@ class Layer:
         return relit
 
     def check_maps(self, frames: int) -> None:
-        """LayerloomError unless the stored maps can be read and have `frames` frames."""
-        file = self.folder / "maps.safetensors"
-        try:
-            shapes = self._shapes()
-        except (SafetensorError, OSError):
-            raise LayerloomError(f"{file}: damaged project: cannot be read") from None
-        expected = {"uv_affine": 3, "uv_offset": 4, "uv_offset_scale": 3, "lighting": 4}
-        for name, dimensions in expected.items():
-            shape = shapes.get(name)
-            if shape is None or len(shape) != dimensions or shape[0] != frames:
-                raise LayerloomError(
-                    f"{file}: damaged project: {name} is {shape}, not one map for each of {frames} frames"
-                )
+        """LayerloomError unless the stored maps have the types and shapes of `frames` frames. Contents come later."""
+        found = self._headers(self._files.root / self._file(MAPS))
+        for name, (kind, sides) in STORED_MAPS.items():
+            if name not in found:
+                raise self._damaged(f"{name} is missing")
+            stored, shape = found[name]
+            if len(shape) != 1 + len(sides) or shape[0] != frames:
+                raise self._damaged(f"{name} is {shape}, not one map for each of {frames} frames")
+            if stored != kind or not _fits(shape[1:], sides):
+                wanted = " x ".join(str(side) if side else "nodes" for side in sides)
+                raise self._damaged(f"{name} is {stored} of {shape[1:]} a frame, not {kind} of {wanted}")
 
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the stored maps, from the file's header."""
-        return {name: tuple(self._maps.get_slice(name).get_shape()) for name in self._maps.keys()}  # noqa: SIM118
+    def _headers(self, file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Type and shape of each stored array, from the file's header."""
+        try:
+            with safe_open(file, "np") as maps:
+                slices = {name: maps.get_slice(name) for name in maps.keys()}  # noqa: SIM118
+                return {name: (str(each.get_dtype()), tuple(each.get_shape())) for name, each in slices.items()}
+        except (SafetensorError, OSError):
+            raise self._damaged("cannot be read") from None
 
     def _read_offset(self, frame: int) -> Float32[np.ndarray, "gh gw 2"]:
         levels, (low, step) = self.stored_uv_offset(frame)
@@ -131,11 +161,27 @@ class Layer:
 
     @cached_property
     def _maps(self) -> Any:
-        return safe_open(self.folder / "maps.safetensors", "np")
+        return safe_open(self._files.path(self._file(MAPS)), "np")
 
     @cached_property
     def _offset_scale(self) -> Float32[np.ndarray, "t 2 2"]:
-        return self._maps.get_tensor("uv_offset_scale")
+        scale = self._maps.get_tensor("uv_offset_scale")
+        low, step = np.abs(scale[:, 0]), np.abs(scale[:, 1])
+        if not (low <= FARTHEST_TEXEL).all() or not (step <= FARTHEST_TEXEL / 65535).all():
+            raise self._damaged("uv_offset_scale is not finite, or too large")
+        return scale
+
+    def _file(self, name: str) -> str:
+        return f"layers/{self.name}/{name}"
+
+    def _damaged(self, reason: str) -> LayerloomError:
+        return self._files.damaged(self._file(MAPS), reason)
+
+
+def _fits(shape: tuple[int, ...], sides: tuple[int | None, ...]) -> bool:
+    """Whether a map has these sides, and nodes within the limits where there is None."""
+    pairs = zip(shape, sides, strict=True)
+    return all(2 <= side <= MOST_NODES if wanted is None else side == wanted for side, wanted in pairs)
 
 
 def check_layer(layer: BakedLayer, frames: int, training_size: Size) -> None:
@@ -163,14 +209,22 @@ def write_layer(folder: Path, layer: BakedLayer) -> None:
                 writing.append(pool.submit(media.write_image, folder / "alpha" / f"{frame:05d}.png", alpha))
         offsets, scales = zip(*pool.map(_quantise_offset, layer.uv_offset), strict=True)
         maps = {
-            "uv_affine": np.ascontiguousarray(layer.uv_affine),
+            "uv_affine": layer.uv_affine,
             "uv_offset": np.stack(offsets),
             "uv_offset_scale": np.stack(scales),
             "lighting": layer.lighting.astype(np.float16),
         }
-        save_file(maps, folder / "maps.safetensors")
+        save_arrays(folder / MAPS, maps)
         for written in writing:
             written.result()
+
+
+def save_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Arrays to a new file of safetensors, with the rights that new files have."""
+    file.touch()
+    mode = file.stat().st_mode
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, file)
+    file.chmod(mode)
 
 
 def _write_texture(path: Path, texture: Float32[np.ndarray, "H W 4"]) -> None:
@@ -185,9 +239,3 @@ def _quantise_offset(
     step = (offset.max((0, 1)) - low) / np.float32(65535)
     levels = np.rint((offset - low) / np.where(step > 0, step, np.float32(1)))
     return np.clip(levels, 0, 65535).astype(np.uint16), np.stack([low, step])
-
-
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise LayerloomError(f"{path}: damaged project: the file is missing")
-    return path

@@ -16,11 +16,8 @@
 Frames count from 0 at the first exported one and have the source's size. The picture is Σ matte · lighting · texture.
 """
 
-import json
-import shutil
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float16, Float32, UInt16
@@ -29,17 +26,15 @@ from layerloom import media
 from layerloom.core.atomic import new_folder
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size, pixel_centres, uv_to_st
-from layerloom.core.progress import OnProgress, Progress, silent
-from layerloom.data.layer_maps import frame_positions
+from layerloom.core.records import document_text
 from layerloom.data.mattes import stream_mattes
 from layerloom.data.project import Project
 from layerloom.export.layer_videos import VIDEOS, write_layer_videos
+from layerloom.export.manifest import make_manifest
 from layerloom.export.point_tracks import GridTracks
 from layerloom.export.scripts import blender_script, nuke_script
 from layerloom.media.layered_documents import write_document
 
-FORMAT = "layerloom-export"
-VERSION = 1
 DEFAULT_PARTS = ("textures", "mattes", "st", "lighting")
 PARTS = (*DEFAULT_PARTS, "psd", "ora", "st_inverse", "st16", "tracks", "exr", "prores", "vp9", "nuke", "blender")
 """What can be asked for."""
@@ -52,22 +47,18 @@ HALF_MAX = float(np.finfo(np.float16).max)
 
 def export(
     project: Project,
-    directory: str | Path,
-    parts: Collection[str] = DEFAULT_PARTS,
+    directory: Path,
+    only: Collection[str] | None = None,
     frames: range | None = None,
-    on_progress: OnProgress = silent,
+    progress: Callable[[float], None] | None = None,
 ) -> None:
-    """Write parts of a project (see `PARTS`) and the manifest to a new folder, complete or not at all.
+    """Write the parts named in `only` (see `PARTS`) and the manifest to a new folder, complete or not at all.
 
-    With scripts come `DEFAULT_PARTS`, which they read. frames: numbered as the source's, from 0; all by default.
-    on_progress: videos start anew. If the source is gone, mattes that were learned smaller than it are exported
-    unrefined. Raises LayerloomError.
+    only: `DEFAULT_PARTS` by default; they come along with scripts.
+    frames: numbered as the source's, from 0; all by default. progress: told the fraction done; videos start anew.
+    If the source is gone, mattes that were learned smaller than it are exported unrefined. Raises LayerloomError.
     """
-    parts = set(parts)
-
-    def tell(done: float) -> None:
-        on_progress(Progress("export", done))
-
+    parts = set(DEFAULT_PARTS if only is None else only)
     unknown = sorted(parts - set(PARTS))
     if unknown or not parts:
         raise LayerloomError(f"nothing to export is named '{', '.join(unknown)}'; there are {', '.join(PARTS)}")
@@ -76,8 +67,8 @@ def export(
     frames = project.source_range if frames is None else frames
     project.check_frames(frames)
     with new_folder(Path(directory)) as folder:
-        manifest = json.dumps(_manifest(project, frames, parts), indent=1)
-        (folder / "manifest.json").write_text(manifest + "\n", encoding="utf-8")
+        manifest = make_manifest(project, frames, "st16" in parts)
+        (folder / "manifest.json").write_text(document_text(manifest), encoding="utf-8")
         for part in parts & SCRIPTS.keys():
             name, make = SCRIPTS[part]
             text = make(project.layers, project.source.size, len(frames), project.source.fps)
@@ -85,38 +76,17 @@ def export(
         for layer in project.layers:
             (folder / layer.name).mkdir()
             if "textures" in parts:
-                shutil.copyfile(layer.folder / "texture.png", folder / layer.name / "texture.png")
+                media.write_image(folder / layer.name / "texture.png", media.quantise(layer.texture, 16))
             for suffix in sorted(parts & {"psd", "ora"}):
                 write_document(folder / layer.name / f"texture.{suffix}", layer.texture)
         if parts & {*PER_FRAME, "exr"}:
-            _export_frames(project, folder, parts, frames, tell)
+            _export_frames(project, folder, parts, frames, progress)
         if parts & VIDEOS.keys():
-            write_layer_videos(project, folder, sorted(parts & VIDEOS.keys()), frames, tell)
-
-
-def _manifest(project: Project, frames: range, parts: set[str]) -> dict[str, Any]:
-    fps = project.source.fps
-    layers: list[dict[str, Any]] = [
-        {"name": layer.name, "kind": layer.kind, "canvas": list(layer.canvas)} for layer in project.layers
-    ]
-    if "st16" in parts:
-        # Half a step of 65535 over the canvas, which no rounding can exceed.
-        for entry, layer in zip(layers, project.layers, strict=True):
-            entry["st16_error_texels"] = [round(side / 65535 / 2, 5) for side in layer.canvas]
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "width": project.source.size[0],
-        "height": project.source.size[1],
-        "frames": len(frames),
-        "first_frame": frames.start,
-        "fps": f"{fps.numerator}/{fps.denominator}",
-        "layers": layers,
-    }
+            write_layer_videos(project, folder, sorted(parts & VIDEOS.keys()), frames, progress)
 
 
 def _export_frames(
-    project: Project, folder: Path, parts: set[str], frames: range, progress: Callable[[float], None]
+    project: Project, folder: Path, parts: set[str], frames: range, progress: Callable[[float], None] | None
 ) -> None:
     for layer in project.layers:
         for part in parts & PER_FRAME.keys():
@@ -131,7 +101,8 @@ def _export_frames(
             _export_shares(project, next(shares), frame, folder, number, parts, tracks)
         for index, layer in enumerate(project.layers):
             _export_maps(project, index, frame, folder / layer.name, number, parts)
-        progress((number + 1) / len(frames))
+        if progress is not None:
+            progress((number + 1) / len(frames))
     for layer, gathered in zip(project.layers, tracks, strict=False):
         gathered.write(folder / layer.name / "tracks")
 
@@ -184,7 +155,7 @@ def _export_maps(project: Project, index: int, frame: int, target: Path, number:
         if "st16" in parts:
             media.write_image(target / "st16" / f"{number:05d}.png", _st16(uv, canvas))
     if "st_inverse" in parts:
-        xy = frame_positions(project, index, frame, pixel_centres(canvas))
+        xy = project.maps(index).positions(frame, pixel_centres(canvas))
         media.write_image(target / "st_inverse" / f"{number:05d}.exr", _st(xy, project.source.size))
 
 

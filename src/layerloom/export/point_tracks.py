@@ -19,7 +19,6 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from layerloom.core.geometry import Size
-from layerloom.data.layer_maps import frame_positions
 from layerloom.data.project import Layer, Project
 
 GRID_POINTS = 5
@@ -76,7 +75,7 @@ class GridTracks:
 
     def add(self, frame: int, share: Float32[np.ndarray, "h w"]) -> None:
         """Find the points in the project's frame, of which the layer has `share`."""
-        xy = frame_positions(self._project, self._layer, frame, self._texels)
+        xy = self._project.maps(self._layer).positions(frame, self._texels)
         size = self._project.source.size
         inside = ((xy >= 0) & (xy < size)).all(-1)
         column, row = (np.clip(xy[..., axis], 0, size[axis] - 1).astype(int) for axis in (0, 1))

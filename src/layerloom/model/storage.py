@@ -3,6 +3,7 @@
 The odds are 0 nearly everywhere or saturated, so they are stored deflated (zlib), for all objects and frames at once.
 """
 
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import fields
@@ -42,10 +43,14 @@ def field_from_arrays(
         raise LayerloomError("the project holds no networks that can be evaluated; decompose the footage again")
     known = {entry.name for entry in fields(FieldSettings)}
     values: dict[str, Any] = {name: _from_json(value) for name, value in settings.items() if name in known}
-    canvases = tuple((int(width), int(height)) for width, height in arrays["canvases"])
-    shape = tuple(int(side) for side in arrays["alpha_start_shape"])
     try:
-        codes = np.frombuffer(zlib.decompress(arrays["alpha_start"].tobytes()), np.uint8).reshape(shape)
+        canvases = tuple((int(width), int(height)) for width, height in arrays["canvases"])
+        shape = tuple(int(side) for side in arrays["alpha_start_shape"])
+        if shape[2:] != size[::-1] or len(canvases) > shape[0] + 1:
+            raise ValueError("alpha_start is of another size")
+        # No more than there should be: a few bytes may unpack to gigabytes.
+        codes = zlib.decompressobj().decompress(arrays["alpha_start"].tobytes(), max(1, math.prod(shape)))
+        codes = np.frombuffer(codes, np.uint8).reshape(shape)
         motion, start = torch.from_numpy(arrays["motion"].copy()), torch.from_numpy(codes.copy())
         field = LayeredField(size, shape[1], canvases, motion, start, FieldSettings(**values))
         field.load_state_dict(

@@ -59,11 +59,10 @@ def _true_masks(project: Project, given: Path | None) -> Masks | None:
     from layerloom.prepare.masks.files import load_masks
 
     known = project.provenance.get("masks")
-    folder = given or (Path(known) if known and Path(known).exists() else None)
+    folder = given or (Path(known) if isinstance(known, str) and Path(known).is_dir() else None)
     if folder is None:
         return None
-    info = media.probe(project.source_path, project.source.options)
-    return load_masks(folder, project.source_range, project.source.size, info.frames, info.names)
+    return load_masks(folder, project.source_range, project.source.size, media.probe(project.source_path).frames)
 
 
 def _check_writable(file: Path | None) -> None:
