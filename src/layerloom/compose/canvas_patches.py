@@ -113,7 +113,7 @@ def _seconds(project: Project, time: float) -> float:
 def _paint_patch(project: Project, layer: int, frame: int, paint: AffineBlend) -> Patch | None:
     """The painting carried to the canvas: read where each texel is in its frame, that frame's lighting divided out."""
     # A pixel reaches half way to its neighbours, however many texels that is.
-    window = window_of(paint.max(-1), 1)
+    window = window_of(np.maximum.reduce(cv2.split(paint)), 1)
     if window is None:
         return None
     uv = project.uv(layer, frame, window)

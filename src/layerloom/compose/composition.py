@@ -32,6 +32,7 @@ from layerloom.compose.patch import MovingPatch, Patch
 from layerloom.compose.shot_list import ShotList, list_shots
 from layerloom.compose.shot_plan import Retiming, ShadowPlan, ShotPlan
 from layerloom.core.errors import LayerloomError
+from layerloom.core.parallel import in_threads
 from layerloom.data.project import Project
 from layerloom.edits.canvas import CanvasEdit, Overlay, Paint, Place, Text, Texture
 from layerloom.edits.document import Background, Edit, Hide
@@ -105,7 +106,10 @@ def compose(project: Project, edits: Sequence[Edit] = (), frames: range | None =
 
 
 class Parts:
-    """Parts by what they depend on. Those of an earlier composition are taken over if they are asked for again."""
+    """Parts by what they depend on. Those of an earlier composition are taken over if they are asked for again.
+
+    Threads may share it while a composition is made; a part that two ask for at once may be made twice.
+    """
 
     def __init__(self, earlier: "Parts | None" = None) -> None:
         self._earlier: Mapping[Hashable, Any] = {} if earlier is None else earlier._parts
@@ -114,7 +118,8 @@ class Parts:
     def get(self, key: Hashable, make: Callable[[], Part]) -> Part:
         """The part of this key, made if there is none."""
         if key not in self._parts:
-            self._parts[key] = self._earlier[key] if key in self._earlier else make()
+            part = self._earlier[key] if key in self._earlier else make()
+            return self._parts.setdefault(key, part)
         return self._parts[key]
 
     def close(self) -> None:
@@ -226,7 +231,7 @@ class _CanvasCompiler:
 
     def plan(self, edits: Sequence[Edit], replaced: frozenset[int]) -> CanvasPlan:
         """replaced: layers of whose content nothing is left, and of their edits neither."""
-        keyed = [self._step(edit) for edit in edits if isinstance(edit, CanvasEdit)]
+        keyed = self._steps([edit for edit in edits if isinstance(edit, CanvasEdit)])
         keys, steps = [key for key, _ in keyed], [_without(step, replaced) for _, step in keyed]
         patches = [
             self._parts.get(("layer", layer, _reaching(keys, steps, layer)), partial(stack_layer, steps, layer))
@@ -234,8 +239,11 @@ class _CanvasCompiler:
         ]
         return CanvasPlan(steps, CanvasPass(tuple(patches)))
 
+    def _steps(self, edits: Sequence[CanvasEdit]) -> list[tuple[Hashable, CanvasStep]]:
+        """Each edit's step, and what it depends on. Files are read side by side."""
+        return list(in_threads(self._step, edits)) if len(edits) > 1 else [self._step(edit) for edit in edits]
+
     def _step(self, edit: CanvasEdit) -> tuple[Hashable, CanvasStep]:
-        """One edit's step, and what it depends on."""
         if isinstance(edit, Paint):
             return self._paint(edit)
         layer = self._project.layer_index(edit.layer)

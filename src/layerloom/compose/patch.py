@@ -8,6 +8,7 @@ opacity b lies over the first: change' = (1 − b) change + its own, a' = 1 − 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
@@ -64,7 +65,7 @@ class LayerPatches:
 
 def lay_over(layer: Layer, left: int, top: int, blend: AffineBlend) -> Patch | None:
     """Patch of a picture whose corner lies at (left, top) of the canvas; None where it is nothing."""
-    window = window_of(blend.max(-1), MARGIN)
+    window = window_of(np.maximum.reduce(cv2.split(blend)), MARGIN)
     if window is None:
         return None
     rows, columns = window

@@ -14,8 +14,6 @@ from layerloom import media
 from layerloom.core.geometry import Size
 from layerloom.data.layer_store import Layer
 
-INVERSE_STEPS = 12
-
 Window = tuple[slice, slice]
 Points = Float32[np.ndarray, "h w 2"]
 
@@ -60,15 +58,18 @@ class LayerMaps:
         Newton's method with the affine part's Jacobian. A texel is in the frame where the map leads back to within
         half a texel of it from a point of the frame.
         """
-        affine = self.layer.uv_affine[frame]
-        inverse = np.linalg.inv(affine[:, :2]).astype(np.float32)
-        xy = (uv - affine[:, 2].astype(np.float32)) @ inverse.T
-        error = uv - self.uv_at(frame, xy)
-        for _ in range(INVERSE_STEPS):
-            xy = xy + error @ inverse.T
-            error = uv - self.uv_at(frame, xy)
-        inside = ((xy >= 0) & (xy <= np.array(self.size, np.float32))).all(-1)
-        return xy, inside & (np.square(error).sum(-1) < 0.25)
+        xy, missed = self.invert(frame, uv)
+        (x, y), (width, height) = np.moveaxis(xy, -1, 0), self.size
+        return xy, (x >= 0) & (y >= 0) & (x <= width) & (y <= height) & (missed < 0.25)
+
+    def invert(self, frame: int, uv: Points) -> tuple[Points, Float32[np.ndarray, "h w"]]:
+        """Positions (source pixels), also outside of the frame, at which the map leads to texels, and the square of by
+        how many texels it misses them: see `inverse_map`."""
+        # Numba takes longer to load than most projects to open.
+        from layerloom.data.inverse_map import invert_map
+
+        xy, error = invert_map(uv, self.layer.uv_affine[frame], self.layer.uv_offset(frame), self.size)
+        return xy, np.square(error[..., 0]) + np.square(error[..., 1])
 
     def positions(self, frame: int, texels: Points) -> Points:
         """Where texels are in a frame, in source pixels, finite everywhere, also outside the frame.
@@ -77,13 +78,12 @@ class LayerMaps:
         is.
         """
         affine = self.layer.uv_affine[frame]
-        xy, _ = self.find_xy(frame, texels)
+        xy, missed = self.invert(frame, texels)
         # Newton's steps may have run away: to be near the straight answer is part of having found one.
         straight = ((texels - affine[:, 2]) @ np.linalg.inv(affine[:, :2]).T).astype(np.float32)
-        near = np.abs(xy - straight).max(-1) < max(self.size)
-        xy = np.where(near[..., None], xy, straight)
-        error = np.square(texels - self.uv_at(frame, xy)).sum(-1)
-        return np.where((error < 0.25)[..., None], xy, straight)
+        far = np.abs(xy - straight)
+        found = (np.maximum(far[..., 0], far[..., 1]) < max(self.size)) & (missed < 0.25)
+        return xy if found.all() else np.where(found[..., None], xy, straight)
 
     def lighting_planes(self, frame: int, uv: Points) -> list[Float32[np.ndarray, "h w"]]:
         """Red, green and blue of the multiplier of the texture's colour, at texel positions."""

@@ -12,6 +12,7 @@ from copy import copy
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import cv2
@@ -72,6 +73,9 @@ class Layer:
         self.canvas = canvas
         self._files = files
         self._training_size = training_size
+        # Shared with the same layer in other light.
+        self._textures: list[Float32[np.ndarray, "H W 4"]] = []
+        self._texture_lock = Lock()
         self._relit: Float32[np.ndarray, "t lh lw 3"] | None = None
         # A frame is worked on in pieces, each of which asks for the same grid.
         self._recent_offsets = lru_cache(maxsize=8)(self._read_offset)
@@ -87,10 +91,14 @@ class Layer:
         if self.kind == "object":
             yield from (self._file(f"alpha/{frame:05d}.png") for frame in range(frames))
 
-    @cached_property
+    @property
     def texture(self) -> Float32[np.ndarray, "H W 4"]:
-        """Straight RGBA in [0, 1], exactly as `texture.png` holds it."""
-        return media.to_float(self._files.read_png(self._file("texture.png"), self.canvas, 4))
+        """Straight RGBA in [0, 1], exactly as `texture.png` holds it; read once."""
+        # (functools.cached_property has one lock for all layers.)
+        with self._texture_lock:
+            if not self._textures:
+                self._textures.append(media.to_float(self._files.read_png(self._file("texture.png"), self.canvas, 4)))
+            return self._textures[0]
 
     def look_up(self, uv: Float32[np.ndarray, "h w 2"]) -> Float32[np.ndarray, "h w 3"]:
         """The texture's colour at texel positions, bilinear; beyond the canvas its border continues."""

@@ -59,11 +59,11 @@ class Renderer:
             shot = composition.shots.shots[shot]
         if scale == 1 or (scale < 1 and is_still(self.project, shot)):
             # An ordinary frame changes few of its pixels: drawn smaller, all of them would be another picture.
-            picture = self.draw_from(composition, shot, self.read(shot, mode), mode)
+            picture = self.draw_from(composition, shot, self.read(shot, mode), mode, alone=True)
             size = at_scale(shot, scale).size
             return picture if scale == 1 else cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
         smaller = at_scale(shot, scale)
-        return self.draw_from(composition, smaller, self.read(smaller, mode), mode)
+        return self.draw_from(composition, smaller, self.read(smaller, mode), mode, alone=True)
 
     def read(self, shot: Shot, mode: Mode) -> Pictures:
         """The pictures that a shot starts from, or that refine its mattes. LayerloomError as `draw`."""
@@ -71,12 +71,17 @@ class Renderer:
             return {}
         return {frame: self._footage.picture(frame) for frame in frames_of(shot)}
 
-    def draw_from(self, composition: Composition, shot: Shot, pictures: Pictures, mode: Mode) -> np.ndarray:
-        """As `draw`, from pictures that were read before: for those who read ahead."""
+    def draw_from(
+        self, composition: Composition, shot: Shot, pictures: Pictures, mode: Mode, *, alone: bool = False
+    ) -> np.ndarray:
+        """As `draw`, from pictures that were read before: for those who read ahead and draw several frames at once.
+
+        alone: all cores work on this frame.
+        """
         if composition.project is not self.project:
             raise ValueError("a composition of another project")
         scene = Scene(composition, self._pyramids)
-        drawn = self._backend.draw(scene, shot, self._inputs(composition, shot, pictures, mode))
+        drawn = self._backend.draw(scene, shot, self._inputs(composition, shot, pictures, mode), alone)
         return drawn if composition.marker is None else composition.marker.mark(shot, drawn)
 
     def check(self, mode: Mode) -> None:

@@ -65,7 +65,7 @@ class Pyramid:
         return tuple(levels)
 
     def _ringed(self, image: Float32[np.ndarray, "h w 4"]) -> Float32[np.ndarray, "rows columns 4"]:
-        ringed = np.pad(image, ((1, 1), (1, 1), (0, 0)), "edge")
+        ringed = cv2.copyMakeBorder(image, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
         left, top, right, bottom = self._ends
         ringed[:, 0] *= not left
         ringed[0] *= not top

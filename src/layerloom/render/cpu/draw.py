@@ -69,41 +69,71 @@ class Rows(NamedTuple):
     sums: np.ndarray
 
 
+class Tables(NamedTuple):
+    """A shot as records, and what it is drawn from: see `packing`.
+
+    numbers: of patches, by pass and instance, -1 for none (main, opacities). painting_numbers: by pass, -1 for none.
+    taken: a single instance, where paintings over the source's picture are seen.
+    """
+
+    instances: np.ndarray
+    maps: np.ndarray
+    textures: np.ndarray
+    patches: np.ndarray
+    numbers: np.ndarray
+    painting_numbers: np.ndarray
+    paintings: np.ndarray
+    taken: np.ndarray
+    backdrop: np.ndarray
+
+
 @compiled(nogil=True, **FAST)
-def draw(
-    instances: Array, maps: Array, textures: Array, patches: Array, numbers: Array, painting_numbers: Array,
-    paintings: Array, taken: Array, backdrop: Array, rows: Rows, detail: bool, output: Array,
-) -> None:  # fmt: skip
-    """Draw a shot, tile by tile: over the source's picture, which is in `output` (`detail`), or the layers alone."""
-    height, width = output.shape[:2]
-    everywhere = not detail or painting_numbers.max() >= 0
-    for instance in instances:
-        everywhere |= instance.replaced
-    for top in range(0, height, TILE_ROWS):
-        for left in range(0, width, TILE_COLUMNS):
+def find_boxes(instances: Array, maps: Array, boxes: Array, width: int) -> None:
+    """Fill in, by tile of a frame so wide and instance: the box of texels shown there (least and greatest x, then y),
+    and 1 where a pixel covers so little of the canvas that a single probe is enough, else 0. Edits do not matter."""
+    for tile_row in range(boxes.shape[0]):
+        for tile_column in range(boxes.shape[1]):
+            top, left = tile_row * TILE_ROWS, tile_column * TILE_COLUMNS
             right = min(left + TILE_COLUMNS, width)
-            if look_over(instances, maps, patches, numbers, left, right, top, rows) or everywhere:
+            tile = (float(left), float(left + TILE_COLUMNS), float(top), float(top + TILE_ROWS))
+            for i in range(len(instances)):
+                instance = instances[i]
+                first: Record = maps[instance.first]
+                box, stretch = canvas_box(instance, first, maps[instance.second], tile)
+                simple = not instance.moves and instance.share == ZERO and stretch <= BILINEAR
+                simple &= right * first.node_per_x < np.float32(first.node_columns) - HALF
+                for side in range(4):
+                    boxes[tile_row, tile_column, i, side] = box[side]
+                boxes[tile_row, tile_column, i, 4] = 1.0 if simple else 0.0
+
+
+@compiled(nogil=True, **FAST)
+def draw(tables: Tables, boxes: Array, rows: Rows, detail: bool, output: Array, band: tuple[int, int]) -> None:
+    """Draw a shot, tile by tile: over the source's picture, which is in `output` (`detail`), or the layers alone.
+
+    boxes: as `find_boxes` fills them. band: the first row of tiles that is drawn, and how many further the next is.
+    """
+    height, width = output.shape[:2]
+    everywhere = not detail or tables.painting_numbers.max() >= 0
+    for instance in tables.instances:
+        everywhere |= instance.replaced
+    for tile_row in range(band[0], boxes.shape[0], band[1]):
+        top = tile_row * TILE_ROWS
+        for tile_column in range(boxes.shape[1]):
+            left = tile_column * TILE_COLUMNS
+            if look_over(tables, boxes[tile_row, tile_column], rows) or everywhere:
                 for row in range(top, min(top + TILE_ROWS, height)):
-                    draw_row(
-                        instances, maps, textures, patches, numbers, painting_numbers, paintings, taken, backdrop, rows,
-                        detail, row, left, output[row, left:right],
-                    )  # fmt: skip
+                    draw_row(tables, rows, detail, row, left, output[row, left : min(left + TILE_COLUMNS, width)])
 
 
 @njit(**FAST)
-def look_over(
-    instances: Array, maps: Array, patches: Array, numbers: Array, left: int, right: int, top: int, rows: Rows
-) -> bool:
-    """Find out which changes may reach a tile, if any does, and which instances show so little of their canvas in a
-    pixel that a single probe is enough."""
-    tile = (float(left), float(left + TILE_COLUMNS), float(top), float(top + TILE_ROWS))
+def look_over(tables: Tables, boxes: Array, rows: Rows) -> bool:
+    """Find out which changes may reach a tile, and whether any does."""
+    patches, numbers = tables.patches, tables.numbers
     reached = False
-    for i in range(len(instances)):
-        instance = instances[i]
-        first: Record = maps[instance.first]
-        box, stretch = canvas_box(instance, first, maps[instance.second], tile)
-        simple = not instance.moves and instance.share == ZERO and stretch <= BILINEAR
-        simple &= right * first.node_per_x < np.float32(first.node_columns) - HALF
+    for i in range(len(boxes)):
+        box = (boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3])
+        simple = boxes[i, 4] == 1.0
         rows.views[i].simple = simple
         # How far beyond its texel a pixel looks: to the next one, or as far as it may be filtered.
         slack = 1.0 if simple else 2 + (box[1] - box[0] + box[3] - box[2]) / 4
@@ -117,11 +147,9 @@ def look_over(
 
 
 @njit(**FAST)
-def draw_row(
-    instances: Array, maps: Array, textures: Array, patches: Array, numbers: Array, painting_numbers: Array,
-    paintings: Array, taken: Array, backdrop: Array, rows: Rows, detail: bool, row: int, left: int, output: Array,
-) -> None:  # fmt: skip
+def draw_row(tables: Tables, rows: Rows, detail: bool, row: int, left: int, output: Array) -> None:
     """A row of a tile."""
+    instances, maps, patches, numbers = tables.instances, tables.maps, tables.patches, tables.numbers
     sums, passes = rows.sums[0], len(numbers)
     start(detail, len(output), sums)
     for i in range(len(instances)):
@@ -135,8 +163,10 @@ def draw_row(
                     find_uv(instance, first, second, row, left, view)
                 find_change(patches[main], patches[max(opacities, 0)], opacities >= 0, view, part.change, sums)
     for edit_pass in range(passes):
-        if painting_numbers[edit_pass] >= 0:
-            take(taken[0], paintings[painting_numbers[edit_pass]], row, left, len(output), rows.passes[edit_pass], sums)
+        painting = tables.painting_numbers[edit_pass]
+        if painting >= 0:
+            taken = tables.taken[0]
+            take(taken, tables.paintings[painting], row, left, len(output), rows.passes[edit_pass], sums)
     if not sums.acts.any():
         return
     sums.explained[:] = ZERO
@@ -152,12 +182,12 @@ def draw_row(
             changes = False
             for edit_pass in range(passes):
                 changes |= rows.parts[edit_pass, i].reaches
-            find_content(instance, first, second, textures[instance.texture], changes, view, sums)
+            find_content(instance, first, second, tables.textures[instance.texture], changes, view, sums)
             explain(instance, view, sums)
             if instance.backdrop:
                 for column in range(len(output)):
                     for k in range(3):
-                        sums.content[k, column] = backdrop[row, left + column, k]
+                        sums.content[k, column] = tables.backdrop[row, left + column, k]
             find_carried(instance, first, second, row, left, view, sums)
             show(view, sums)
             for edit_pass in range(passes):

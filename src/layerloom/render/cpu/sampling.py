@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from layerloom.core.jit import compiled
 from layerloom.render.cpu.addresses import blend_floats, blend_levels, levels_at
 from layerloom.render.scene import (
     BILINEAR_TEXELS_PER_PIXEL,
@@ -33,6 +34,15 @@ Mapped = tuple[np.float32, np.float32, np.float32, np.float32, np.float32, np.fl
 """u, v; derivatives of u by x and y, and of v by x and y."""
 Ellipse = tuple[np.float32, np.float32, np.float32, np.float32]
 """Long axis x, y in texels; probes along it; how often to halve for them."""
+
+
+@compiled(nogil=True)
+def quantise(values: Array, scale: np.float32, levels: Array) -> None:
+    """Fill `levels` (int16) with scaled values, rounded."""
+    for row in range(values.shape[0]):
+        for column in range(values.shape[1]):
+            for k in range(4):
+                levels[row, column, k] = np.int16(np.rint(values[row, column, k] * scale))
 
 
 @njit(**FAST)

@@ -35,8 +35,8 @@ class CudaBackend(Backend):
         self._nothing = torch.zeros(1, device=device)
         self._turn = threading.Lock()
 
-    def draw(self, scene: Scene, shot: Shot, inputs: Inputs) -> np.ndarray:
-        """The frame, h w 3, uint8 or uint16."""
+    def draw(self, scene: Scene, shot: Shot, inputs: Inputs, alone: bool = False) -> np.ndarray:
+        """The frame, h w 3, uint8 or uint16. alone: does not matter, a frame has the whole GPU."""
         with self._turn:
             picture = self.draw_there(scene, shot, inputs)
             # Into pinned memory, so that the GPU goes on with the next frame meanwhile.
