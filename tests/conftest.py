@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "layerloom"
 
 # Numba and Triton compile these modules' functions from their source, which the hook would change.
 COMPILED = {
+    "layerloom.data.inverse_map",
     *("layerloom.render.cuda.kernel", "layerloom.prepare.plane_equations"),
     *(f"layerloom.ops.{name}.cpu" for name in ("hash_encode", "splat")),
     *(f"layerloom.ops.{name}.triton" for name in ("hash_encode", "mlp", "mapping", "splat", "box_mean")),

@@ -117,7 +117,7 @@ def test_colour_that_scaling_weighted_by_alpha_is_no_edit(tmp_path: Path) -> Non
     alpha = np.zeros((height, width), np.float32)
     cv2.ellipse(alpha, ((width / 2, height / 2), (width * 0.6, height * 0.5), 20), 1.0, -1)
     texture[..., 3] = cv2.GaussianBlur(alpha, (0, 0), 3)
-    layer.texture = media.to_float(media.quantise(texture, 16))
+    layer.texture[:] = media.to_float(media.quantise(texture, 16))
     picture = Image.fromarray(exported(project.layers[0], 4, 8), "RGBA")
     small = np.asarray(picture.resize(scaled(layer, 0.5), Image.Resampling.BICUBIC))  # Pillow premultiplies
     file = save(tmp_path / "small.png", small)
