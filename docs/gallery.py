@@ -90,7 +90,9 @@ def prepare(work: Path) -> None:
     media.write_image(work / "half.exr", half)
     (work / "path.json").write_text(json.dumps(CAMERA))
     times = [Fraction(number, 12) for number in range(24)]
-    with media.open_writer(work / "film.mp4", (160, 90), times, Fraction(12), overwrite=True) as film:
+    with media.open_writer(
+        work / "film.mp4", (160, 90), times, Fraction(12), media.OutputOptions(overwrite=True)
+    ) as film:
         for number in range(24):
             film.write(film_frame(number))
 

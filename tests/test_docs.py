@@ -13,6 +13,7 @@ from layerloom import media
 from layerloom.cli.main import _parse
 from layerloom.edits.document import camera_from_json, edits_from_json
 from layerloom.edits.shot import Camera, Stabilize
+from layerloom.render.stream import RenderedFrame
 from layerloom.synthetic.clip import make_clip
 from layerloom.train.settings import TrainSettings, settings_for
 
@@ -60,5 +61,8 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     exec(before, found)
     shutil.copyfile(tmp_path / "bear-layers" / "bear" / "texture.png", tmp_path / "edited.png")
     exec(f"# {after}", found)
-    assert media.probe(tmp_path / "edited.mp4").frames == 5
-    assert getattr(found["plate"], "shape", None) == (64, 96, 3)
+    assert media.probe(tmp_path / "edited.mp4").frames == 10
+    frame = found["frame"]
+    assert isinstance(frame, RenderedFrame) and frame.image.shape == (64, 96, 3)
+    # Half as fast: the film lasts twice as long.
+    assert frame.seconds == Fraction(7, 24)

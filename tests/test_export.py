@@ -16,6 +16,7 @@ from layerloom import media
 from layerloom.cli.commands import export as export_command
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import uv_to_st
+from layerloom.core.progress import Progress
 from layerloom.data.mattes import stream_mattes
 from layerloom.data.project import Project
 from layerloom.export.export import PARTS, export
@@ -33,9 +34,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture(scope="module")
 def exported(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export") / "out"
-    told: list[float] = []
-    export(project, folder, frames=FRAMES, progress=told.append)
-    assert told == [1 / 3, 2 / 3, 1.0]
+    told: list[Progress] = []
+    export(project, folder, frames=FRAMES, on_progress=told.append)
+    assert [(progress.stage, progress.done) for progress in told] == [("export", n / 3) for n in (1, 2, 3)]
     return folder
 
 
@@ -106,7 +107,7 @@ def test_positions_need_all_32_bits(project: Project, exported: Path) -> None:
 
 
 def test_16_bit_positions_are_as_exact_as_the_manifest_says(project: Project, tmp_path: Path) -> None:
-    export(project, tmp_path / "out", only={"st16"}, frames=range(1))
+    export(project, tmp_path / "out", parts={"st16"}, frames=range(1))
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     for index, (layer, entry) in enumerate(zip(project.layers, manifest["layers"], strict=True)):
         file = cv2.imread(str(tmp_path / "out" / layer.name / "st16" / "00000.png"), cv2.IMREAD_UNCHANGED)
@@ -145,7 +146,7 @@ def test_the_help_names_every_part() -> None:
 
 
 def test_only_what_is_asked_for_is_written(project: Project, tmp_path: Path) -> None:
-    export(project, tmp_path / "out", only={"textures"})
+    export(project, tmp_path / "out", parts={"textures"})
     assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == sorted(
         ["manifest.json", "object1", "object2", "background", *["texture.png"] * 3]
     )
@@ -153,7 +154,7 @@ def test_only_what_is_asked_for_is_written(project: Project, tmp_path: Path) -> 
 
 def test_wrong_requests_write_nothing(project: Project, tmp_path: Path) -> None:
     with pytest.raises(LayerloomError, match=r"'smoke'; there are textures, mattes, st, lighting, psd"):
-        export(project, tmp_path / "out", only={"st", "smoke"})
+        export(project, tmp_path / "out", parts={"st", "smoke"})
     with pytest.raises(LayerloomError, match="has frames 0:4"):
         export(project, tmp_path / "out", frames=range(2, 9))
     assert not list(tmp_path.iterdir())
@@ -165,7 +166,7 @@ def test_wrong_requests_write_nothing(project: Project, tmp_path: Path) -> None:
 
 
 def test_a_frame_in_parts_adds_up_and_keeps_positions_exact(project: Project, tmp_path: Path) -> None:
-    export(project, tmp_path / "out", only={"exr"}, frames=FRAMES)
+    export(project, tmp_path / "out", parts={"exr"}, frames=FRAMES)
     assert sorted(path.name for path in (tmp_path / "out" / "exr").iterdir()) == [f"{n:05d}.exr" for n in range(3)]
     names = ["beauty"]
     for layer in project.layers:
@@ -195,7 +196,7 @@ def test_a_frame_in_parts_adds_up_and_keeps_positions_exact(project: Project, tm
 
 
 def test_videos_of_the_layers_add_up_to_the_source(project: Project, tmp_path: Path) -> None:
-    export(project, tmp_path / "out", only={"prores"}, frames=FRAMES)
+    export(project, tmp_path / "out", parts={"prores"}, frames=FRAMES)
     total = np.zeros((3, 96, 160, 3), np.float32)
     mattes = np.zeros((3, 96, 160), np.float32)
     source = np.stack(list(project.read_source(FRAMES))) / np.float32(255)
@@ -212,7 +213,7 @@ def test_videos_of_the_layers_add_up_to_the_source(project: Project, tmp_path: P
 
 
 def test_a_layer_for_the_browser(project: Project, tmp_path: Path) -> None:
-    export(project, tmp_path / "out", only={"vp9"}, frames=FRAMES)
+    export(project, tmp_path / "out", parts={"vp9"}, frames=FRAMES)
     path = tmp_path / "out" / "object1" / "layer.webm"
     info = media.probe(path)
     assert (info.codec, info.frames, info.size) == ("vp9", 3, (160, 96))

@@ -6,6 +6,7 @@ import wave
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
@@ -19,6 +20,10 @@ from hypothesis.extra import numpy as arrays
 from layerloom.core.errors import LayerloomError
 from layerloom.media import (
     Colour,
+    OutputOptions,
+    ReadOptions,
+    SourceDescription,
+    SourceRange,
     check_output,
     check_several_frames,
     open_writer,
@@ -53,9 +58,19 @@ def numbers(path: Path, start: int = 0, stop: int | None = None) -> list[int]:
     return [number_of(frame) for frame in read_frames(path, start, stop)]
 
 
+def how(**options: Any) -> OutputOptions:
+    """Options of an output; `audio_from` a file, and `colour` alone, stand for what they are part of."""
+    if "audio_from" in options:
+        cut = options.pop("audio_start", Fraction(0)), options.pop("audio_duration", None)
+        options["tracks"] = SourceRange(options.pop("audio_from"), *cut)
+    if "colour" in options:
+        options["description"] = SourceDescription(options.pop("colour"))
+    return OutputOptions(**options)
+
+
 def write_video(path: Path, frames: list[np.ndarray], **options: object) -> Path:
     size = (frames[0].shape[1], frames[0].shape[0])
-    with open_writer(path, size, times(len(frames)), FPS, **options) as writer:  # type: ignore[arg-type]
+    with open_writer(path, size, times(len(frames)), FPS, how(**options)) as writer:
         for frame in frames:
             writer.write(frame)
     return path
@@ -282,7 +297,7 @@ def test_variable_frame_times_are_exact(name: str, tmp_path: Path) -> None:
     """With sound, and with times that no common frame rate has."""
     source = encode(tmp_path / "source.mkv", clicks="aac")
     seconds = [Fraction(0), Fraction(1001, 30000), Fraction(1, 7), Fraction(1, 4), Fraction(2, 3), Fraction(3, 4)]
-    with open_writer(tmp_path / name, SIZE, seconds, Fraction(6), audio_from=source) as writer:
+    with open_writer(tmp_path / name, SIZE, seconds, Fraction(6), how(audio_from=source)) as writer:
         for frame in grey_levels(6):
             writer.write(frame)
     assert list(probe(tmp_path / name).timestamps) == seconds
@@ -515,11 +530,14 @@ def test_overwriting_a_sequence_leaves_nothing_of_the_old_one(tmp_path: Path) ->
     assert sorted(f.name for f in tmp_path.iterdir()) == ["000.png", "001.png", "notes.txt"]
 
 
-def test_exr_sequences_hold_floats_and_read_as_16_bit(tmp_path: Path) -> None:
+def test_exr_sequences_hold_floats_and_are_read_as_linear_light(tmp_path: Path) -> None:
+    """0.3 of light is 0.58383 by sRGB's curve (IEC 61966-2-1)."""
     frame = np.full((4, 6, 3), 0.3, np.float32)
     write_video(tmp_path / "f" / "%05d.exr", [frame] * 2)
     assert np.array_equal(read_image(tmp_path / "f" / "00001.exr"), frame)
-    assert (next(read_frames(tmp_path / "f")) == 19661).all()
+    assert np.abs(to_float(next(read_frames(tmp_path / "f"))) - 0.58383).max() < 1e-4
+    as_stored = ReadOptions(linear=False)
+    assert (next(read_frames(tmp_path / "f", options=as_stored)) == 19661).all()
 
 
 def test_one_deep_image_makes_the_folder_deep(tmp_path: Path) -> None:
@@ -701,7 +719,7 @@ def test_an_interrupted_output_leaves_nothing(output: str, error: type[BaseExcep
 def test_an_interrupted_overwrite_leaves_the_old_file(tmp_path: Path) -> None:
     path = write_video(tmp_path / "clip.mp4", grey_levels(3))
     before = path.read_bytes()
-    with pytest.raises(KeyboardInterrupt), open_writer(path, SIZE, times(30), FPS, overwrite=True) as writer:
+    with pytest.raises(KeyboardInterrupt), open_writer(path, SIZE, times(30), FPS, how(overwrite=True)) as writer:
         writer.write(grey_levels(1)[0])
         raise KeyboardInterrupt
     assert path.read_bytes() == before

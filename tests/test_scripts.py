@@ -30,7 +30,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture(scope="module")
 def exported(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export") / "out"
-    export(project, folder, only={"nuke", "blender"}, frames=FRAMES)
+    export(project, folder, parts={"nuke", "blender"}, frames=FRAMES)
     return folder
 
 

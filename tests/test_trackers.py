@@ -33,7 +33,7 @@ def project(clip: SyntheticClip, tmp_path_factory: pytest.TempPathFactory) -> Pr
 @pytest.fixture(scope="module")
 def exported(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export") / "out"
-    export(project, folder, only={"st_inverse", "tracks"}, frames=FRAMES)
+    export(project, folder, parts={"st_inverse", "tracks"}, frames=FRAMES)
     return folder
 
 

@@ -137,10 +137,10 @@ def _train(trainer: Trainer, checkpoint: Checkpoint, on_progress: OnProgress) ->
 
 def _source_frames(clip: Clip) -> Iterator[np.ndarray]:
     """The clip's frames at source size; those in memory will do where they are that size and as deep."""
-    if clip.size == clip.source.size and media.probe(clip.source.path).bit_depth == 8:
+    if clip.size == clip.source.size and media.probe(clip.source.path, clip.source.options).bit_depth == 8:
         return iter(clip.frames)
     first = clip.source.first_frame
-    return media.read_frames(clip.source.path, first, first + clip.source.frames)
+    return media.read_frames(clip.source.path, first, first + clip.source.frames, options=clip.source.options)
 
 
 def _check_disk(clip: Clip, out: Path) -> None:

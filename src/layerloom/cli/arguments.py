@@ -1,10 +1,13 @@
 """Arguments that several commands share: their names in usage lines, and how their text is read."""
 
+import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from layerloom import media
 from layerloom.core.errors import LayerloomError
 from layerloom.data.project import Project
 from layerloom.edits.values import parse_frame
@@ -22,6 +25,7 @@ Frames = Annotated[
     str | None,
     arg(metavar="A:B", help="Frames A to B - 1 of the source, counted from 0. Default: all.", help_behavior_hint=""),
 ]
+Rate = Annotated[str | None, arg(metavar="RATE", help_behavior_hint="")]
 Switch = Annotated[bool, arg(help_behavior_hint="")]
 
 
@@ -33,6 +37,20 @@ def parse_range(text: str | None) -> tuple[int | None, int | None]:
     if not colon:
         raise LayerloomError(f"--frames {text}: the form is A:B, half-open, such as 0:48")
     return (parse_frame(first) if first else None), (parse_frame(end) if end else None)
+
+
+def read_options(fps: str | None, exr_layer: str, linear: Literal["auto", "yes", "no"]) -> media.ReadOptions:
+    """What the footage does not say itself. LayerloomError for a rate that is none."""
+    rate = None
+    if fps is not None:
+        match = re.fullmatch(r"(\d{1,7})(?:/(\d{1,7})|(\.\d{1,6}))?", fps)
+        value = Fraction(0)
+        if match and int(match[2] or 1) > 0:
+            value = Fraction(int(match[1]), int(match[2])) if match[2] else Fraction(fps)
+        if not Fraction(1, 1000) <= value <= 1000:
+            raise LayerloomError(f"--fps {fps}: a rate such as 25, 23.976 or 30000/1001, up to 1000")
+        rate = (value.numerator, value.denominator)
+    return media.ReadOptions(rate, exr_layer, None if linear == "auto" else linear == "yes")
 
 
 def source_range(project: Project, text: str | None) -> range:

@@ -99,7 +99,7 @@ def run_demo(directory: Path, device: str = "auto", seed: int = 0, on_progress: 
 
     on_progress(Progress("export", 0.0))
     files["export"] = directory / "export"
-    export(project, files["export"], progress=lambda done: on_progress(Progress("export", done)))
+    export(project, files["export"], on_progress=on_progress)
     painted_frame = frames // 2
     texture_edits = [_edit_texture(project, number, directory) for number in range(len(project.layers))]
     paint_edit, paint = _paint(truth, painted_frame, directory / "paint.png")

@@ -17,7 +17,7 @@ from typing import Any
 import tyro
 from tyro.conf import FlagCreatePairsOff
 
-from layerloom.cli.commands import cache, decompose, demo, evaluate, export, info, render
+from layerloom.cli.commands import cache, decompose, demo, edit, evaluate, export, info, render
 from layerloom.core.errors import LayerloomError
 
 DESCRIPTION = "Turn a video into layers that are edited as still images, and the edited images back into video."
@@ -30,6 +30,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": export.export,
     "evaluate": evaluate.evaluate,
     "cache": cache.cache,
+    "edit": edit.edit,
 }
 """By name, in the order of the help."""
 

@@ -11,8 +11,6 @@ from jaxtyping import Float32
 
 from layerloom import media
 from layerloom.edits.canvas import Ends
-from layerloom.media.images import IMAGE_SUFFIXES
-from layerloom.media.layered_documents import DOCUMENT_SUFFIXES
 
 NEAR_FRAMES = 32
 """A frame this little ahead is reached by reading on, others by going to it."""
@@ -24,7 +22,7 @@ SAME_TIME_SECONDS = 1e-3
 
 def is_timed_video(path: Path) -> bool:
     """Whether a file is taken for a video, or a folder for its frames; anything else is a picture."""
-    return path.is_dir() or path.suffix.lower() not in (*IMAGE_SUFFIXES, *DOCUMENT_SUFFIXES)
+    return media.is_moving(path)
 
 
 class TimedVideo:

@@ -171,6 +171,11 @@ def parse_record(text: str | bytes, kind: type[RecordKind], folder: Path | None 
     return _decode(text, kind, folder)
 
 
+def parse_one_of(text: str | bytes, kinds: Any, folder: Path | None = None) -> Any:
+    """A record of one of several classes, which their tags tell apart. kinds: their union. Raises LayerloomError."""
+    return _decode(text, kinds, folder)
+
+
 def record_values(record: Record) -> dict[str, Any]:
     """A record as JSON has it: dicts, lists, text, numbers. A document's format and version come first."""
     values = msgspec.to_builtins(record, enc_hook=_encode)

@@ -15,6 +15,7 @@ from jaxtyping import Float, Float16, UInt8
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size
 from layerloom.core.quality import Quality
+from layerloom.media.description import ReadOptions, SourceDescription
 
 BACKGROUND = "background"
 
@@ -24,7 +25,8 @@ class SourceReference:
     """Where the footage lies and which part of it was used; enough to read the same frames again.
 
     `fingerprint` is a content hash (of the file, or of the folder's file names and sizes and its first and last image).
-    `timestamps` are the seconds of each used frame after the first used one, exact.
+    `timestamps` are the seconds of each used frame after the first used one, exact. `description` is what the footage
+    declares (colour, fields, tracks, …); None for projects of before it was kept.
     """
 
     path: Path
@@ -34,6 +36,12 @@ class SourceReference:
     frames: int
     fps: Fraction
     timestamps: tuple[Fraction, ...]
+    description: SourceDescription | None = None
+
+    @property
+    def options(self) -> ReadOptions | None:
+        """How the footage is to be read again."""
+        return self.description.options if self.description else None
 
 
 @dataclass(frozen=True)

@@ -205,7 +205,7 @@ class Project:
                 " put it back, or render what was learned alone (synthesis)",
                 "mode",
             )
-        if media.probe(found[0]).fingerprint != self.source.fingerprint:
+        if media.probe(found[0], self.source.options).fingerprint != self.source.fingerprint:
             raise LayerloomError(
                 f"{found[0]}: not the footage that {self.path} was learned from: its content has changed"
             )
@@ -228,16 +228,17 @@ class Project:
     @property
     def source_bit_depth(self) -> int:
         """8 or 16: the depth of the source's frames as they are read; 8 if the source is gone or has changed."""
-        return media.probe(self.source_path).bit_depth if self.source_exists else 8
+        return media.probe(self.source_path, self.source.options).bit_depth if self.source_exists else 8
 
     def read_source(self, frames: range) -> Iterator[np.ndarray]:
         """The source's own frames (numbered as the source's), h w 3, uint8 or uint16, one at a time."""
-        return media.read_frames(self.source_path, frames.start, frames.stop)
+        return media.read_frames(self.source_path, frames.start, frames.stop, options=self.source.options)
 
     @property
     def _found_sources(self) -> list[Path]:
         # A device or a pipe is not footage: it would be waited for.
-        return [path for path in self._source_candidates if path.is_file() or path.is_dir()]
+        there = [path for path in self._source_candidates if media.is_there(path)]
+        return [path for path in there if path.is_file() or path.is_dir() or not path.exists()]
 
     @property
     def _source_candidates(self) -> tuple[Path, Path]:

@@ -29,6 +29,7 @@ from layerloom.core.records import (
     record_values,
 )
 from layerloom.data.clip import SourceReference
+from layerloom.media.description import SourceDescription
 from layerloom.media.limits import limit
 
 FILE = "project.json"
@@ -63,6 +64,8 @@ class SourceEntry(Record):
     fps: Ratio
     timestamps: tuple[Ratio, ...]
     """Seconds of each frame after the first one used."""
+    description: SourceDescription | None = None
+    """What the footage declares of itself; None where an older layerloom did not keep it."""
 
     def check(self) -> None:
         fps = parse_ratio(self.fps, "fps")
@@ -92,6 +95,7 @@ class SourceEntry(Record):
             frames=self.frames,
             fps=parse_ratio(self.fps, "fps"),
             timestamps=tuple(parse_ratio(time, "timestamps") for time in self.timestamps),
+            description=self.description,
         )
 
     @staticmethod
@@ -107,6 +111,7 @@ class SourceEntry(Record):
             frames=source.frames,
             fps=f"{source.fps.numerator}/{source.fps.denominator}",
             timestamps=tuple(map(str, source.timestamps)),
+            description=source.description,
         )
 
 

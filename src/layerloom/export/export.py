@@ -26,6 +26,7 @@ from layerloom import media
 from layerloom.core.atomic import new_folder
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size, pixel_centres, uv_to_st
+from layerloom.core.progress import OnProgress, Progress, silent
 from layerloom.core.records import document_text
 from layerloom.data.mattes import stream_mattes
 from layerloom.data.project import Project
@@ -47,18 +48,22 @@ HALF_MAX = float(np.finfo(np.float16).max)
 
 def export(
     project: Project,
-    directory: Path,
-    only: Collection[str] | None = None,
+    directory: str | Path,
+    parts: Collection[str] = DEFAULT_PARTS,
     frames: range | None = None,
-    progress: Callable[[float], None] | None = None,
+    on_progress: OnProgress = silent,
 ) -> None:
-    """Write the parts named in `only` (see `PARTS`) and the manifest to a new folder, complete or not at all.
+    """Write parts of a project (see `PARTS`) and the manifest to a new folder, complete or not at all.
 
-    only: `DEFAULT_PARTS` by default; they come along with scripts.
-    frames: numbered as the source's, from 0; all by default. progress: told the fraction done; videos start anew.
-    If the source is gone, mattes that were learned smaller than it are exported unrefined. Raises LayerloomError.
+    With scripts come `DEFAULT_PARTS`, which they read. frames: numbered as the source's, from 0; all by default.
+    on_progress: videos start anew. If the source is gone, mattes that were learned smaller than it are exported
+    unrefined. Raises LayerloomError.
     """
-    parts = set(DEFAULT_PARTS if only is None else only)
+    parts = set(parts)
+
+    def tell(done: float) -> None:
+        on_progress(Progress("export", done))
+
     unknown = sorted(parts - set(PARTS))
     if unknown or not parts:
         raise LayerloomError(f"nothing to export is named '{', '.join(unknown)}'; there are {', '.join(PARTS)}")
@@ -80,13 +85,13 @@ def export(
             for suffix in sorted(parts & {"psd", "ora"}):
                 write_document(folder / layer.name / f"texture.{suffix}", layer.texture)
         if parts & {*PER_FRAME, "exr"}:
-            _export_frames(project, folder, parts, frames, progress)
+            _export_frames(project, folder, parts, frames, tell)
         if parts & VIDEOS.keys():
-            write_layer_videos(project, folder, sorted(parts & VIDEOS.keys()), frames, progress)
+            write_layer_videos(project, folder, sorted(parts & VIDEOS.keys()), frames, tell)
 
 
 def _export_frames(
-    project: Project, folder: Path, parts: set[str], frames: range, progress: Callable[[float], None] | None
+    project: Project, folder: Path, parts: set[str], frames: range, progress: Callable[[float], None]
 ) -> None:
     for layer in project.layers:
         for part in parts & PER_FRAME.keys():
@@ -101,8 +106,7 @@ def _export_frames(
             _export_shares(project, next(shares), frame, folder, number, parts, tracks)
         for index, layer in enumerate(project.layers):
             _export_maps(project, index, frame, folder / layer.name, number, parts)
-        if progress is not None:
-            progress((number + 1) / len(frames))
+        progress((number + 1) / len(frames))
     for layer, gathered in zip(project.layers, tracks, strict=False):
         gathered.write(folder / layer.name / "tracks")
 

@@ -6,31 +6,47 @@ footage is stretched along its compressed axis (never shrunk), so every size in 
 Colour: YUV becomes full-range RGB by the stream's own matrix and range. An untagged stream is taken as BT.709 from 720
 lines on and as BT.601 below, in limited range. Writing uses the same matrices and tags the file with what it used.
 
-images.py     one still image; integers <-> floats
-colour.py     matrices, ranges and tags of YUV
-container.py  open and decode a file
-reading.py    probe, read_frames
-sound.py      the source's sound, copied into an output
-writing.py    check_output, open_writer
+formats.py    the kinds of images, told by content: one table of readers; images.py, tiff.py, exr.py, animations.py
+description.py  what a source declares, kept and carried to outputs; colour.py, scene_linear.py
+container.py  open and decode a file; times.py, fields.py, tracks.py, video_frames.py
+probe.py, decode.py    probe, read_frames
+outputs.py, encoders.py, writer.py    check_output, output_notes, open_writer
+limits.py     how large what is read may be
 """
 
 from layerloom.media.colour import Colour, usual_colour
-from layerloom.media.decode import MediaInfo, check_several_frames, probe, read_frames
-from layerloom.media.encode import FrameWriter, check_output, open_writer
-from layerloom.media.images import quantise, read_grey, read_image, to_float, write_exr_parts, write_image
+from layerloom.media.decode import read_frames, read_stored
+from layerloom.media.description import Encoding, ReadOptions, SourceDescription
+from layerloom.media.images import read_grey, read_image, write_exr_parts, write_image
+from layerloom.media.outputs import OutputOptions, check_output, holds_alpha, output_notes
+from layerloom.media.pixels import quantise, to_float
+from layerloom.media.probe import MediaInfo, check_several_frames, is_moving, is_there, probe
+from layerloom.media.tracks import SourceRange, timecode_after
+from layerloom.media.writer import FrameWriter, open_writer
 
 __all__ = [
     "Colour",
+    "Encoding",
     "FrameWriter",
     "MediaInfo",
+    "OutputOptions",
+    "ReadOptions",
+    "SourceDescription",
+    "SourceRange",
     "check_output",
     "check_several_frames",
+    "holds_alpha",
+    "is_moving",
+    "is_there",
     "open_writer",
+    "output_notes",
     "probe",
     "quantise",
     "read_frames",
     "read_grey",
     "read_image",
+    "read_stored",
+    "timecode_after",
     "to_float",
     "usual_colour",
     "write_exr_parts",

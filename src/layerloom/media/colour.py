@@ -2,10 +2,11 @@
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from av.video.reformatter import Colorspace, Interpolation
-from jaxtyping import Float64, UInt16
+from jaxtyping import Float32, Float64, UInt16
 
 from layerloom.core.geometry import Size
 
@@ -28,7 +29,12 @@ LUMA_WEIGHTS = {
 }
 """Shares of red and blue in luma (K_R, K_B) by matrix."""
 
-UNSPECIFIED_MATRIX = 2
+UNSPECIFIED = 2
+"""Matrix, primaries or transfer that a file does not tell."""
+
+HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+"""Transfers of HDR by their number in ITU-T H.273."""
+
 QUALITY = (
     Interpolation.BICUBIC
     | Interpolation.ACCURATE_RND
@@ -39,7 +45,10 @@ QUALITY = (
 
 @dataclass(frozen=True)
 class Colour:
-    """How RGB is stored as YUV: H.273's numbers for matrix, primaries and transfer, and the range."""
+    """How RGB is stored as YUV: H.273's numbers for matrix, primaries and transfer, and the range.
+
+    Primaries and transfer say what the RGB means, whatever it is stored as; `UNSPECIFIED` where nothing is known.
+    """
 
     matrix: int
     full_range: bool
@@ -67,3 +76,28 @@ def rgb_to_yuv(colour: Colour, bits: int, white: int) -> Float64[np.ndarray, "3 
 def white_table(white: int) -> UInt16[np.ndarray, "65536"]:
     """Table that scales 16-bit values so that `white` becomes 65535."""
     return np.minimum(np.arange(65536) * (65535 / white) + 0.5, 65535).astype(np.uint16)
+
+
+REFERENCE_WHITE = 203
+"""cd/m² of a white page in HDR (ITU-R BT.2408): 1 in linear light."""
+HLG_REFERENCE_WHITE = 0.75
+
+
+def linear_light(code: Float32[np.ndarray, "*shape"], transfer: int) -> Float32[np.ndarray, "*shape"]:
+    """Display-referred values in [0, 1] as linear light: by PQ (SMPTE ST 2084), HLG (BT.2100), else by sRGB's curve.
+
+    1 is white; of PQ and HLG the white of a page, so that highlights lie above it.
+    """
+    if transfer == 16:
+        power = code.astype(np.float64) ** (1 / 78.84375)
+        light = np.maximum(power - 0.8359375, 0) / (18.8515625 - 18.6875 * power)
+        return (light ** (1 / 0.1593017578125) * (10_000 / REFERENCE_WHITE)).astype(np.float32)
+    if transfer == 18:
+        return (_hlg(code.astype(np.float64)) / _hlg(np.float64(HLG_REFERENCE_WHITE))).astype(np.float32)
+    return np.where(code <= 0.04045, code / 12.92, ((np.maximum(code, 0.04045) + 0.055) / 1.055) ** 2.4).astype(
+        np.float32
+    )
+
+
+def _hlg(code: Any) -> Any:
+    return np.where(code <= 0.5, code**2 / 3, (np.exp((code - 0.55991073) / 0.17883277) + 0.28466892) / 12)

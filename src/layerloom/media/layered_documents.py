@@ -20,10 +20,10 @@ from jaxtyping import Float32, Num, UInt8
 from layerloom import media
 from layerloom.core.atomic import atomic_file
 from layerloom.core.errors import LayerloomError
+from layerloom.media.formats import DOCUMENT_SUFFIXES
 
 # psd-tools is imported where a PSD is read or written: it takes longer to load than most commands run.
 
-DOCUMENT_SUFFIXES = (".psd", ".psb", ".ora")
 THUMBNAIL_PIXELS = 256
 ORA_MIMETYPE = "image/openraster"
 NORMAL = "svg:src-over"

@@ -22,12 +22,14 @@ def clip_key(source: SourceReference, size: Size, masks: Path | None, flow: Flow
 
     size: the training size.
     """
-    footage = [file for file in source.path.iterdir() if file.is_file()] if source.path.is_dir() else None
+    folder = source.path if source.path.is_dir() else source.path.parent
+    footage = None if source.path.is_file() else [file for file in folder.iterdir() if file.is_file()]
     of_files = flow.method not in ("dis", "raft")
     decisive = (
         _code_hash(),
-        content_hash(source.path, footage),
+        content_hash(source.path if footage is None else folder, footage),
         (source.size, source.first_frame, source.frames, source.fps, source.timestamps),
+        source.description,
         size,
         None if masks is None else content_hash(masks),
         content_hash(Path(flow.method)) if of_files else flow.method,

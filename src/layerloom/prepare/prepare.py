@@ -63,6 +63,7 @@ class Inputs:
             frames=len(self.used),
             fps=self.info.fps,
             timestamps=tuple(stamp - start for stamp in self.info.timestamps[self.used.start : self.used.stop]),
+            description=self.info.description,
         )
 
 
@@ -70,6 +71,7 @@ def prepare(
     footage: str | Path,
     *,
     masks: str | Path | None = None,
+    reading: media.ReadOptions | None = None,
     quality: str = "standard",
     frames: Frames = (None, None),
     long_edge: int | None = None,
@@ -81,7 +83,8 @@ def prepare(
 ) -> Clip:
     """Read footage (a video file or a folder of images) and find its flow, masks and motion.
 
-    masks: a folder as `load_masks` takes it; None finds what moves. quality: "draft", "standard" or "fine"; with the
+    masks: a folder as `load_masks` takes it; None finds what moves. reading: what the footage does not say itself: the
+    rate of images, an EXR's layer, whether it is linear light. quality: "draft", "standard" or "fine"; with the
     device it decides the training size, and `decompose` takes it over. frames: a part of the source. long_edge: the
     training size's longer side in pixels, 64 to 8192; what is rendered has the source's own size all the same. flow:
     "dis", "raft" (with the official `flow_weights`) or a folder of flow files. device: "auto", "cpu" or "cuda". cache:
@@ -95,7 +98,7 @@ def prepare(
     if long_edge is not None and long_edge not in LONG_EDGES:
         allowed = f"allowed are {LONG_EDGES.start} to {LONG_EDGES.stop - 1} pixels"
         raise LayerloomError(f"long edge {long_edge}: {allowed}", "long_edge")
-    info = media.probe(footage)
+    info = media.probe(footage, reading)
     media.check_several_frames(info)
     used = _frame_range(info, frames)
     method = flow if flow in ("dis", "raft") else Path(flow)
@@ -152,9 +155,15 @@ def _make_clip(inputs: Inputs, preparation: Preparation, on_progress: OnProgress
     warming = _start_warming_up(size, inputs.device)
     _check_memory(len(used), size, inputs.info.path)
     images = _read_frames(inputs, on_progress)
-    given = load_masks(inputs.masks, used, size, inputs.info.frames) if inputs.masks is not None else None
+    notes = list(inputs.info.notes)
+    given = None
+    if inputs.masks is not None:
+        given = load_masks(inputs.masks, used, size, inputs.info.frames, inputs.info.names, notes.append)
     out = FlowFields.empty((*FLOW_STEPS, *DISTANT_STEPS), len(used), fit_long_edge(size, FIELD_LONG_EDGE))
     fields = compute_flow(images, FLOW_STEPS, inputs.flow, out.fields, lambda done: on_progress(Progress("flow", done)))
+    # Only now is it sure that the inputs will do: a refusal is a single line.
+    for note in notes:
+        on_progress(Progress("flow", 1.0, message=note))
     on_progress(Progress("masks", 0.0))
     if given is None:
         warming.join()  # what it does draws from the generator that objects are found with, too
@@ -222,9 +231,11 @@ def _frame_range(info: media.MediaInfo, frames: Frames) -> range:
 
 
 def _read_frames(inputs: Inputs, on_progress: OnProgress) -> UInt8[np.ndarray, "t h w 3"]:
-    used, (width, height) = inputs.used, inputs.size
+    info, used, (width, height) = inputs.info, inputs.used, inputs.size
     images = np.empty((len(used), height, width, 3), np.uint8)
-    for index, frame in enumerate(media.read_frames(inputs.info.path, used.start, used.stop, inputs.size)):
+    for index, frame in enumerate(
+        media.read_frames(info.path, used.start, used.stop, inputs.size, options=info.description.options)
+    ):
         images[index] = frame if frame.dtype == np.uint8 else media.quantise(media.to_float(frame), 8)
         on_progress(Progress("read", (index + 1) / len(used)))
     return images

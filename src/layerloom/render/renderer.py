@@ -84,6 +84,17 @@ class Renderer:
         drawn = self._backend.draw(scene, shot, self._inputs(composition, shot, pictures, mode), alone)
         return drawn if composition.marker is None else composition.marker.mark(shot, drawn)
 
+    def picture(self, frame: int) -> np.ndarray:
+        """The source's own picture of one of the project's frames, h w 3, uint8 or uint16; not to be written to.
+
+        LayerloomError if the source is gone or has changed.
+        """
+        return self._footage.picture(frame)
+
+    def own_alphas(self, frame: int) -> UInt16[np.ndarray, "objects h w"]:
+        """The objects' own coverages in one of the project's frames, as frames are drawn with them."""
+        return self._own_alphas({frame: self._footage.picture(frame)} if self._refines else {}, frame)
+
     def check(self, mode: Mode) -> None:
         """LayerloomError if a mode lacks the source."""
         if mode not in ("detail", "synthesis"):

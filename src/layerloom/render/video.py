@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from layerloom import media
 from layerloom.compose.composition import Composition, compose
-from layerloom.core.errors import LayerloomError
 from layerloom.core.progress import OnProgress, Progress, silent
 from layerloom.data.project import Project
 from layerloom.edits.document import Edit
+from layerloom.media.outputs import Space
 from layerloom.render.dispatch import Device
+from layerloom.render.output import alpha_notes, finished, output_options
 from layerloom.render.renderer import Mode, Renderer
 from layerloom.render.stream import draw_shots
 
@@ -34,8 +34,8 @@ def write_video(
     mode, device: as `render` has them. on_progress: called after each frame.
 
     Frames are shown at the source's own times, maybe uneven, divided by the speed. The source's sound comes along,
-    unless the speed changes. Nothing appears at `output` unless all of it could be written. LayerloomError as
-    `compose`, and for outputs that cannot be written.
+    unless the speed changes, and all else that it declares (docs/sources.md). Nothing appears at `output` unless all of
+    it could be written. LayerloomError as `compose`, and for outputs that cannot be written.
     """
     composition = compose(project, edits, frames)
     pictures = draw_shots(Renderer(project, device), composition, composition.shots.shots, mode)
@@ -48,30 +48,19 @@ def write_pictures(
     output: Path | str,
     codec: str | None = None,
     on_progress: OnProgress = silent,
+    space: Space | None = None,
 ) -> None:
-    """Pictures of all frames of a composition, in their order, as `write_video` writes them."""
+    """Pictures of all frames of a composition, in their order, as `write_video` writes them.
+
+    space: in which an EXR holds colours: "linear" (the default) or "display". What the output cannot hold of what the
+    source declares is told as messages of the progress.
+    """
     shots = composition.shots
-    sound = source_sound(composition) if shots.speed == 1 else {}
-    fps = composition.project.source.fps
-    with media.open_writer(output, shots.size, shots.timestamps, fps, codec, **sound) as writer:
+    options = output_options(composition, codec, space)
+    pictures = finished(composition, pictures, output, options)
+    with media.open_writer(output, shots.size, shots.timestamps, composition.project.source.fps, options) as writer:
+        for line in (*media.output_notes(output, options), *alpha_notes(composition, output, options)):
+            on_progress(Progress("render", 0.0, message=line))
         for done, picture in enumerate(pictures, 1):
             writer.write(picture)
             on_progress(Progress("render", done / len(shots.shots)))
-
-
-def source_sound(composition: Composition) -> dict[str, Any]:
-    """The source's sound over a composition's frames, as `media.open_writer` takes it; empty where there is none."""
-    try:
-        found = media.probe(composition.project.source_path)
-    except LayerloomError:
-        return {}
-    if not found.has_audio:
-        return {}
-    frames = composition.frames
-    end = found.timestamps[frames.stop] if frames.stop < found.frames else None
-    start = found.timestamps[frames.start]
-    return {
-        "audio_from": found.path,
-        "audio_start": start,
-        "audio_duration": None if end is None else end - start,
-    }

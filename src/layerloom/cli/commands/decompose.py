@@ -17,8 +17,10 @@ from layerloom.cli.arguments import (
     OptionalFile,
     OptionalFolder,
     OptionalNumber,
+    Rate,
     Switch,
     parse_range,
+    read_options,
 )
 from layerloom.cli.console import Console
 from layerloom.core.device import wake_gpu
@@ -31,6 +33,9 @@ def decompose(
     footage: Footage,
     out: NewProject,
     masks: OptionalFolder = None,
+    fps: Rate = None,
+    exr_layer: Annotated[str, arg(metavar="NAME", help_behavior_hint="")] = "",
+    linear: Annotated[Literal["auto", "yes", "no"], arg(help_behavior_hint="")] = "auto",
     quality: Literal["draft", "standard", "fine"] = "standard",
     long_edge: OptionalNumber = None,
     frames: Frames = None,
@@ -51,6 +56,9 @@ def decompose(
         out: The project to write, such as bear.loom.
         masks: A folder of images for each object, one folder of images, or indexed-palette images.
             Default: objects are found by their motion.
+        fps: Of a folder of images, such as 25 or 30000/1001. Default: 24.
+        exr_layer: The layer of EXR files to read, where they have several.
+        linear: Whether the footage is scene-linear light. Default: EXR is.
         quality: How long to learn.
         long_edge: Learn at this size (longer side, pixels). Edits are rendered at the footage's own size all the same.
             Default: 384, 640 or 960 by quality on a CPU; 960, 1920 or 4096 on a GPU.
@@ -77,6 +85,7 @@ def decompose(
             return prepare(
                 footage,
                 masks=masks,
+                reading=read_options(fps, exr_layer, linear),
                 quality=quality,
                 frames=parse_range(frames),
                 long_edge=long_edge,

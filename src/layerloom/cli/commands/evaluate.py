@@ -62,7 +62,8 @@ def _true_masks(project: Project, given: Path | None) -> Masks | None:
     folder = given or (Path(known) if isinstance(known, str) and Path(known).is_dir() else None)
     if folder is None:
         return None
-    return load_masks(folder, project.source_range, project.source.size, media.probe(project.source_path).frames)
+    info = media.probe(project.source_path, project.source.options)
+    return load_masks(folder, project.source_range, project.source.size, info.frames, info.names)
 
 
 def _check_writable(file: Path | None) -> None:

@@ -25,11 +25,12 @@ def export(
             exr, prores, vp9, nuke, blender; separated by commas.
         json: One JSON object a line instead of progress bars.
     """
+    from layerloom.export.export import DEFAULT_PARTS
     from layerloom.export.export import export as export_parts
 
     opened = Project.open(project)
-    parts = None if only is None else [part.strip() for part in only.split(",")]
+    parts = DEFAULT_PARTS if only is None else [part.strip() for part in only.split(",")]
     numbers = source_range(opened, frames)
     with Console(json) as console:
-        export_parts(opened, to, parts, numbers, console.share("export"))
+        export_parts(opened, to, parts, numbers, console.report)
         console.result(f"{to}: {count_frames(len(numbers))}", {"output": str(to), "frames": len(numbers)})

@@ -1,5 +1,6 @@
 """`layerloom render`: a project with edits to a video or images."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import UseAppendAction, arg
@@ -19,6 +20,10 @@ LEAST_UNSEEN = 0.0005
 """Share of a frame below which it is not worth a line."""
 
 
+JOURNAL = "journal"
+"""In place of a file of edits: the project's own journal, which the editor keeps. (A file may be called ./journal.)"""
+
+
 def render(
     project: ProjectFolder,
     out: Annotated[str, arg(metavar="FILE|PATTERN")],
@@ -32,6 +37,7 @@ def render(
     device: Device = "auto",
     frames: Frames = None,
     codec: Annotated[str | None, arg(metavar="CODEC", help_behavior_hint="")] = None,
+    space: Literal["linear", "display"] = "linear",
     json: Switch = False,
 ) -> None:
     """Render the video with edits.
@@ -39,19 +45,21 @@ def render(
     Args:
         project: What decompose wrote.
         out: A video file (.mp4, .mov, .mkv, .webm), or a pattern of images such as frames/%05d.png.
-        edits: A file of edits (JSON).
+        edits: A file of edits (JSON), or the word journal: what was edited in the browser.
         hide: A layer to leave out; what is behind it shows.
         background: A picture or a colour in place of the background.
         mode: detail changes the source's own frames where there are edits; synthesis shows the layers alone.
         drawn_from: networks evaluates what was learned at every pixel instead of the baked maps, as in synthesis.
         device: Where to draw. Default: on the GPU if there is one.
-        codec: h264, hevc, prores, prores4444, vp9 or ffv1. Default: h264, for .webm vp9.
+        codec: h264, hevc, prores, prores4444, vp9 or ffv1. Default: h264, for .webm vp9, for HDR hevc.
+        space: In which .exr holds colours: linear light, or as a display shows them.
         json: One JSON object a line instead of progress bars.
     """
     from layerloom.compose.composition import compose
+    from layerloom.render.output import source_tracks
     from layerloom.render.renderer import Renderer
     from layerloom.render.stream import draw_shots
-    from layerloom.render.video import source_sound, write_pictures
+    from layerloom.render.video import write_pictures
 
     opened = Project.open(project)
     numbers = source_range(opened, frames)
@@ -60,7 +68,7 @@ def render(
         *(Hide(layer) for layer in hide),
         *([] if background is None else [Background(background)]),
         *shot.edits(opened.source.size, numbers),
-        *([] if edits is None else read_edits(edits)),
+        *([] if edits is None else _read_edits(opened, edits)),
     ]
     composition = compose(opened, chosen, numbers)
     shots = composition.shots
@@ -68,7 +76,7 @@ def render(
         if mode == "synthesis" and opened.source_problem:
             note = opened.source_problem.partition("; put it back")[0]
             console.note(f"{note}; mattes stay as they were learned, and there is no sound")
-        if shots.speed != 1 and source_sound(composition):
+        if shots.speed != 1 and source_tracks(composition):
             console.note("the sound is left out, as the speed changes")
         drawn_on = choose_device(device, to_draw=True)
         if drawn_from == "networks":
@@ -77,7 +85,7 @@ def render(
             pictures = render_networks(composition, drawn_on)
         else:
             pictures = draw_shots(Renderer(opened, drawn_on), composition, shots.shots, mode)
-        write_pictures(composition, pictures, out, codec, console.report)
+        write_pictures(composition, pictures, out, codec, console.report, space)
         _tell_unseen(composition, console)
         count = len(shots.shots)
         console.result(
@@ -102,3 +110,11 @@ def _tell_unseen(composition: "Composition", console: Console) -> None:
 
 def _percent(share: float) -> str:
     return f"{share:.1%}" if share >= LEAST_UNSEEN else "less than 0.1%"
+
+
+def _read_edits(project: Project, file: Path) -> tuple[Edit, ...]:
+    if str(file) != JOURNAL:
+        return read_edits(file)
+    from layerloom.editor.session import session_edits
+
+    return session_edits(project)

@@ -1,0 +1,225 @@
+/** Puts the page together: stage, tools, panel, timeline, keys. */
+
+import { Frames } from "./frames";
+import { Compositor } from "./gl/compositor";
+import { openContext } from "./gl/context";
+import { unpack, type ArrayEntry } from "./packet";
+import { Player } from "./player";
+import { Session, type Facts } from "./session";
+import { Stage, type Panes, type Show } from "./stage";
+import { Pointer } from "./pointer";
+import type { BrushSettings } from "./tools/paint";
+import { button, h } from "./ui/dom";
+import { openHelp } from "./ui/help";
+import { Panel } from "./ui/panel";
+import { Timeline } from "./ui/timeline";
+
+const BUDGET_BYTES = 768 * 2 ** 20;
+/** A frame that is looked at for so long is fetched again, without loss. */
+const REST_MILLISECONDS = 120;
+const SHOWS: [Show, string, string][] = [
+  ["edited", "Edited", "The edited film (1)"],
+  ["source", "Source", "The source (2)"],
+  ["wipe", "Wipe", "Both, with a wipe between them (3)"],
+  ["matte", "Matte", "The layer's matte (4)"],
+  ["uv", "Map", "A checkerboard that the layer's map carries (5)"],
+  ["light", "Light", "The layer's light (6)"],
+];
+const PANES: [Panes, string, string][] = [
+  ["frame", "Frame", "The frame alone (Tab)"],
+  ["texture", "Texture", "The layer's texture alone (Tab)"],
+  ["both", "Both", "Frame and texture side by side (Tab)"],
+];
+
+export class App {
+  readonly session: Session;
+  readonly player: Player;
+  readonly stage: Stage;
+  readonly frames: Frames;
+  readonly panel: Panel;
+  readonly pointer: Pointer;
+  readonly settings: BrushSettings = {
+    radius: 14,
+    hardness: 0.7,
+    opacity: 1,
+    colour: [1, 0.83, 0],
+    smoothing: 0.35,
+    pressureSize: true,
+  };
+  private readonly timeline: Timeline;
+  private resting = 0;
+  private readonly top = h("header", { class: "top" });
+  private readonly badge = h("div", { class: "badge", role: "status", hidden: true });
+  private readonly offline = h("span", { class: "offline", role: "alert", hidden: true }, "The program does not answer; trying again…");
+  private readonly undoing = button("↶ Undo", "Undo (Ctrl-Z)", () => this.undo());
+  private readonly redoing = button("↷ Redo", "Redo (Ctrl-Shift-Z)", () => this.redo());
+
+  constructor(root: HTMLElement, facts: Facts) {
+    const canvas = h("canvas", { id: "picture", "aria-label": "The film" });
+    const overlay = h("canvas", { class: "over", "aria-hidden": "true" });
+    const area = h("main", { class: "stage", tabIndex: 0, "aria-label": "Stage" }, canvas, overlay, this.badge);
+    const gl = openContext(canvas);
+    const size: [number, number] = [facts.width, facts.height];
+    const compositor = new Compositor(gl, facts.layers, size);
+    this.session = new Session(gl, facts, compositor);
+    this.player = new Player(facts.seconds, facts.fps);
+    const worker = new Worker(new URL("./decode.worker.ts", import.meta.url), { type: "module" });
+    this.frames = new Frames(worker, facts.frames, BUDGET_BYTES);
+    this.timeline = new Timeline(facts, this.player);
+    this.stage = new Stage(canvas, overlay, gl, this.session, compositor, this.frames, this.player);
+    this.pointer = new Pointer(area, this);
+    this.panel = new Panel(this.session, this.settings, this.pointer.panelActions());
+    root.replaceChildren(this.header(facts), this.tools(), area, this.panel.element, this.timeline.element);
+    this.listen();
+    void this.load(facts, compositor);
+  }
+
+  setShow(show: Show): void {
+    this.stage.show = show;
+    this.refresh();
+  }
+
+  setPanes(panes: Panes): void {
+    this.stage.panes = panes;
+    this.stage.lay();
+    this.refresh();
+  }
+
+  /** Show again whatever depends on settings. */
+  refresh(): void {
+    for (const button of this.top.querySelectorAll<HTMLButtonElement>("[data-show]")) {
+      button.setAttribute("aria-pressed", String(button.dataset.show === this.stage.show));
+    }
+    for (const button of this.top.querySelectorAll<HTMLButtonElement>("[data-panes]")) {
+      button.setAttribute("aria-pressed", String(button.dataset.panes === this.stage.panes));
+    }
+    this.pointer.showTool();
+    this.undoing.disabled = !this.session.state?.can_undo;
+    this.redoing.disabled = !this.session.state?.can_redo;
+    const reason = this.session.state?.server_draws ?? "";
+    this.badge.hidden = !reason;
+    this.badge.textContent = `Drawn by the server: ${reason}.`;
+    this.panel.show();
+    this.stage.draw();
+  }
+
+  problem(message: string): void {
+    document.querySelector(".problem")?.remove();
+    const note = h("div", { class: "problem", role: "alert" }, h("span", {}, message));
+    note.append(button("OK", "Close this message", () => note.remove()));
+    document.body.append(note);
+  }
+
+  undo(): void {
+    void this.session.request({ type: "undo" });
+  }
+
+  redo(): void {
+    void this.session.request({ type: "redo" });
+  }
+
+  private header(facts: Facts): HTMLElement {
+    this.top.append(
+      h("h1", { title: facts.name }, facts.name),
+      h("div", { class: "group", role: "group", "aria-label": "What is shown" }, ...SHOWS.map(([show, sign, label]) =>
+        button(sign, label, () => this.setShow(show), { "data-show": show }))),
+      h("div", { class: "group", role: "group", "aria-label": "Panes" }, ...PANES.map(([panes, sign, label]) =>
+        button(sign, label, () => this.setPanes(panes), { "data-panes": panes }))),
+      h("span", { class: "gap" }),
+      this.offline,
+      this.undoing,
+      this.redoing,
+      button("?", "Keys (?)", openHelp),
+    );
+    return this.top;
+  }
+
+  private tools(): HTMLElement {
+    return h("nav", { class: "tools", role: "toolbar", "aria-label": "Tools", "aria-orientation": "vertical" }, ...this.pointer.buttons());
+  }
+
+  private listen(): void {
+    this.session.onChange = () => this.refresh();
+    this.session.onProblem = (message) => this.problem(message);
+    this.session.connection.onLink = (isUp) => (this.offline.hidden = isUp);
+    this.player.onFrame = (frame) => void this.showFrame(frame);
+    this.frames.onExact = (frame) => frame === this.player.frame && this.stage.draw();
+    const loop = () => {
+      this.player.tick();
+      requestAnimationFrame(loop);
+    };
+    requestAnimationFrame(loop);
+    window.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  private async load(facts: Facts, compositor: Compositor): Promise<void> {
+    void this.showFrame(0);
+    await Promise.all(
+      facts.layers.map(async (_, layer) => {
+        const answer = await fetch(`/api/texture/${layer}`);
+        const { head, array } = unpack<{ texture: ArrayEntry }>(await answer.arrayBuffer());
+        compositor.setTexels(layer, array(head.texture) as Uint16Array);
+        this.stage.draw();
+      }),
+    );
+    document.body.dataset.ready = "true";
+    if (facts.recovered) this.problem("The program was ended while it kept a change; all changes before it are here.");
+  }
+
+  private async showFrame(frame: number): Promise<void> {
+    this.timeline.show();
+    this.frames.moveTo(frame);
+    const [found] = await Promise.all([this.frames.get(frame), this.session.showFrame(frame)]);
+    if (!found) this.problem(this.frames.problem);
+    if (frame !== this.player.frame) return;
+    this.stage.draw();
+    clearTimeout(this.resting);
+    this.resting = window.setTimeout(() => !this.player.isPlaying && this.frames.makeExact(frame), REST_MILLISECONDS);
+  }
+
+  private key(event: KeyboardEvent): void {
+    const target = event.target as HTMLElement;
+    if (target.matches("input[type='text'], input[type='number'], textarea, select") || document.querySelector("dialog[open]")) return;
+    if (event.ctrlKey || event.metaKey) {
+      if (event.key.toLowerCase() === "z") {
+        event.preventDefault();
+        if (event.shiftKey) this.redo();
+        else this.undo();
+      }
+      return;
+    }
+    const action = this.actions()[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    if (!action) return;
+    event.preventDefault();
+    action(event);
+  }
+
+  private actions(): Record<string, (event: KeyboardEvent) => void> {
+    const step = (event: KeyboardEvent) => (event.shiftKey ? 10 : 1);
+    const panes = PANES.map(([name]) => name);
+    return {
+      " ": (event) => !event.repeat && this.pointer.space(true),
+      ArrowLeft: (event) => this.timeline.step(-step(event)),
+      ArrowRight: (event) => this.timeline.step(step(event)),
+      Home: () => this.player.seek(this.player.range[0]),
+      End: () => this.player.seek(this.player.range[1]),
+      i: () => this.timeline.setIn(),
+      o: () => this.timeline.setOut(),
+      "[": () => this.pointer.resize(1 / 1.2),
+      "]": () => this.pointer.resize(1.2),
+      f: () => {
+        this.stage.frameView.fit();
+        this.stage.canvasView.fit();
+        this.stage.draw();
+      },
+      Tab: () => this.setPanes(panes[(panes.indexOf(this.stage.panes) + 1) % panes.length]),
+      "?": () => openHelp(),
+      ...Object.fromEntries(SHOWS.map(([show], number) => [String(number + 1), () => this.setShow(show)])),
+      ...this.pointer.keys(),
+    };
+  }
+
+  togglePlaying(): void {
+    this.timeline.toggle();
+  }
+}

@@ -1,0 +1,263 @@
+"""The web application: the page, what it draws from, and the requests that change the session."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import cv2
+import msgspec
+import numpy as np
+from fastapi import FastAPI, HTTPException, Request, Response, WebSocket, WebSocketDisconnect
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.concurrency import run_in_threadpool
+
+from layerloom import media
+from layerloom.core.errors import LayerloomError
+from layerloom.core.records import parse_one_of, record_values
+from layerloom.editor import map_stream, protocol
+from layerloom.editor.changes import TILE_TEXELS, Change
+from layerloom.editor.page_state import PageState
+from layerloom.editor.session import EditSession
+from layerloom.editor.uploads import Uploads
+from layerloom.render.renderer import Renderer
+
+BINARY = "application/octet-stream"
+MOST_STROKE_BYTES = 256 * 2**20
+JPEG_QUALITY = 95
+THUMBNAIL_LONG_EDGE = 160
+
+
+class Editor:
+    """One session on one project, the renderer that draws what the page cannot, and the pages that are open."""
+
+    def __init__(self, session: EditSession, renderer: Renderer) -> None:
+        self.session, self.renderer = session, renderer
+        self.project = session.project
+        self.uploads = Uploads(session.folder / "files")
+        self.pages = PageState(session)
+        self._sockets: set[WebSocket] = set()
+        session.listen(self._tell)
+
+    async def serve(self, socket: WebSocket) -> None:
+        """Speak with one page until it is closed."""
+        await socket.accept()
+        self._loop = asyncio.get_running_loop()
+        self._sockets.add(socket)
+        try:
+            await socket.send_text(_text(self.pages.state()))
+            while True:
+                await socket.send_text(await run_in_threadpool(self._answer, await socket.receive_text()))
+        except WebSocketDisconnect:
+            pass
+        finally:
+            self._sockets.discard(socket)
+
+    def _answer(self, text: str) -> str:
+        operation = "unknown"
+        try:
+            request = parse_one_of(text, protocol.Request)
+            operation = request.operation
+            self._carry_out(request)
+            return _text(protocol.Done(operation, self.session.revision))
+        except LayerloomError as error:
+            return _text(protocol.Failed(operation, str(error)))
+
+    def _carry_out(self, request: Any) -> None:
+        session = self.session
+        match request:
+            case protocol.AddEdit(_, placed, index):
+                session.add(self.uploads.placed(placed), index)
+            case protocol.ReplaceEdit(_, placed):
+                session.replace(self.uploads.placed(placed))
+            case protocol.RemoveEdit(_, name):
+                session.remove(name)
+            case protocol.ReorderEdit(_, name, index):
+                session.reorder(name, index)
+            case protocol.Undo():
+                session.undo()
+            case _:
+                session.redo()
+
+    def _tell(self, change: Change) -> None:
+        """All pages of a change; called by the thread that made it."""
+        text = _text(self.pages.state(change))
+        for socket in tuple(self._sockets):
+            asyncio.run_coroutine_threadsafe(_send(socket, text), self._loop)
+
+    def paint(self, layer: int, head: dict[str, Any], data: bytes) -> None:
+        """A stroke: tiles of straight RGBA, one after the other in the order in which the head names them."""
+        size = TILE_TEXELS**2 * 4
+        places = head.get("tiles", [])
+        if len(data) != size * len(places):
+            raise LayerloomError(f"a stroke of {len(places)} tiles in {len(data)} bytes; a tile is {size} bytes")
+        pixels = np.frombuffer(data, np.uint8).reshape(len(places), TILE_TEXELS, TILE_TEXELS, 4)
+        named = ((int(column), int(row), tile) for (column, row), tile in zip(places, pixels, strict=True))
+        self.session.paint(self.project.layers[layer].name, named)
+
+
+def make_app(editor: Editor) -> FastAPI:
+    """The application, still without its guard."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        yield
+        editor.session.close()
+
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    _add_reading(app, editor)
+    _add_writing(app, editor)
+    static = Path(str(files("layerloom.editor").joinpath("static")))
+
+    @app.get("/")
+    def page() -> FileResponse:
+        return FileResponse(static / "index.html", headers={"cache-control": "no-store"})
+
+    app.mount("/", StaticFiles(directory=static), name="static")
+    return app
+
+
+def _add_reading(app: FastAPI, editor: Editor) -> None:
+    """What the page draws from."""
+    project, session = editor.project, editor.session
+
+    @app.get("/api/project")
+    def facts() -> Response:
+        return Response(msgspec.json.encode(editor.pages.facts()), media_type="application/json")
+
+    @app.get("/api/source/{frame}")
+    def source(frame: int, lossless: bool = False) -> Response:
+        picture = _rgb8(editor.renderer.picture(_frame(editor, frame)))
+        return _png(picture) if lossless else _jpeg(picture)
+
+    @app.get("/api/thumbnail/{frame}")
+    def thumbnail(frame: int) -> Response:
+        picture = _rgb8(editor.renderer.picture(_frame(editor, frame)))
+        scale = THUMBNAIL_LONG_EDGE / max(picture.shape)
+        return _jpeg(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), 80)
+
+    @app.get("/api/maps/{frame}")
+    def maps(frame: int) -> Response:
+        number = _frame(editor, frame)
+        packed = map_stream.frame_maps(project, number, editor.renderer.own_alphas(number))
+        return Response(packed, media_type=BINARY)
+
+    @app.get("/api/texture/{layer}")
+    def texture(layer: int) -> Response:
+        return Response(map_stream.texture(project, _layer(editor, layer)), media_type=BINARY)
+
+    @app.get("/api/patch/{layer}/{frame}")
+    def patch(layer: int, frame: int) -> Response:
+        patches = session.composition().canvas.passes(None)[0].patches[_layer(editor, layer)]
+        return Response(map_stream.patch(patches and patches.at(float(_frame(editor, frame)))), media_type=BINARY)
+
+    @app.get("/api/tile/{name}")
+    def tile(name: str) -> Response:
+        path = session.tiles.path(name)
+        if not name.isalnum() or not path.is_file():
+            raise HTTPException(404, "no such tile")
+        return FileResponse(path, media_type="image/png", headers={"cache-control": "max-age=31536000, immutable"})
+
+    @app.get("/api/drawn/{frame}")
+    def drawn(frame: int, scale: float = 1.0) -> Response:
+        composition = session.composition().with_edits(session.with_paintings())
+        if not 0 <= frame < len(composition.shots.shots):
+            raise HTTPException(404, f"frame {frame}: the shot has {len(composition.shots.shots)}")
+        picture = editor.renderer.draw(composition, frame, scale=min(max(scale, 0.1), 1.0))
+        return _png(_rgb8(picture)) if scale == 1 else _jpeg(_rgb8(picture))
+
+    @app.get("/api/backdrop")
+    def backdrop() -> Response:
+        found = session.composition().backdrop
+        if found is None:
+            raise HTTPException(404, "no new background")
+        return _png(media.quantise(found.fit(project.source.size), 8))
+
+    @app.websocket("/api/session")
+    async def speak(socket: WebSocket) -> None:
+        await editor.serve(socket)
+
+
+def _add_writing(app: FastAPI, editor: Editor) -> None:
+    """What comes from the page beside messages: strokes and files."""
+
+    @app.post("/api/paint/{layer}")
+    async def paint(layer: int, request: Request) -> Response:
+        body = await _body(request, MOST_STROKE_BYTES)
+        length = int.from_bytes(body[:4], "little")
+        return await _answered(
+            lambda: editor.paint(_layer(editor, layer), _head(body[4 : 4 + length]), body[4 + length :])
+        )
+
+    @app.post("/api/files/{name}")
+    async def upload(name: str, request: Request) -> Response:
+        body = await _body(request, editor.uploads.MOST_BYTES)
+        return await _answered(lambda: {"file": editor.uploads.take(name, body)})
+
+
+async def _answered(work: Callable[[], Any]) -> Response:
+    """The outcome of work in a thread, as JSON; what was refused with 400 and the reason."""
+    try:
+        found = await run_in_threadpool(work)
+    except LayerloomError as error:
+        return Response(msgspec.json.encode({"message": str(error)}), 400, media_type="application/json")
+    return Response(msgspec.json.encode(found or {}), media_type="application/json")
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """A request's body, refused as soon as it is too long."""
+    parts: list[bytes] = []
+    length = 0
+    async for part in request.stream():
+        length += len(part)
+        if length > most:
+            raise HTTPException(413, f"more than {most // 2**20} MiB")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _head(data: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise LayerloomError(f"a stroke whose head cannot be read: {error}") from None
+
+
+async def _send(socket: WebSocket, text: str) -> None:
+    with suppress(WebSocketDisconnect, RuntimeError):  # the page was closed meanwhile; `serve` sees to it
+        await socket.send_text(text)
+
+
+def _text(record: Any) -> str:
+    return msgspec.json.encode(record_values(record)).decode("utf-8")
+
+
+def _frame(editor: Editor, frame: int) -> int:
+    if not 0 <= frame < editor.project.source.frames:
+        raise HTTPException(404, f"frame {frame}: the project has {editor.project.source.frames}")
+    return frame
+
+
+def _layer(editor: Editor, layer: int) -> int:
+    if not 0 <= layer < len(editor.project.layers):
+        raise HTTPException(404, f"layer {layer}: the project has {len(editor.project.layers)}")
+    return layer
+
+
+def _rgb8(picture: np.ndarray) -> np.ndarray:
+    return picture if picture.dtype == np.uint8 else media.quantise(media.to_float(picture), 8)
+
+
+def _jpeg(picture: np.ndarray, quality: int = JPEG_QUALITY) -> Response:
+    flags = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    _, data = cv2.imencode(".jpg", picture[..., 2::-1], flags)
+    return Response(data.tobytes(), media_type="image/jpeg")
+
+
+def _png(picture: np.ndarray) -> Response:
+    order = picture[..., 2::-1] if picture.shape[2] == 3 else picture[..., [2, 1, 0, 3]]
+    _, data = cv2.imencode(".png", order, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    return Response(data.tobytes(), media_type="image/png")

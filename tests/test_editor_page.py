@@ -1,0 +1,185 @@
+"""The editor as a person uses it: painting in a browser, and every frame follows as Python's renderer draws it."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from editor_page import Served, drag, on_page, open_browser, open_page, psnr, revision, show, until
+from playwright.sync_api import Browser
+from truth_project import make_truth_project
+
+from layerloom.data.project import Project
+from layerloom.editor.session import session_edits
+from layerloom.render.stream import render_images
+from layerloom.synthetic.clip import make_clip
+
+FRAMES = 8
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return make_truth_project(tmp_path_factory.mktemp("truth"), make_clip(size=(240, 136), frames=FRAMES, seed=1))
+
+
+@pytest.fixture
+def project(made: Project, tmp_path: Path) -> Project:
+    shutil.copytree(made.path.parent, tmp_path / "copy")
+    return Project.open(tmp_path / "copy" / made.path.name)
+
+
+@pytest.fixture
+def served(project: Project) -> Iterator[Served]:
+    server = Served(project.path)
+    yield server
+    if server.process.poll() is None:
+        server.end()
+
+
+def object_middle(project: Project, frame: int) -> tuple[float, float]:
+    rows, columns = np.nonzero(project.own_alpha(0, frame) > 0.9)
+    return float(columns.mean()), float(rows.mean())
+
+
+def test_the_page_shows_what_python_renders_and_asks_nobody_else(
+    browser: Browser, served: Served, project: Project
+) -> None:
+    page = open_page(browser, served.address)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    plain = {frame: show(page, frame) for frame in (1, 6)}
+    rendered = list(render_images(project))
+    for frame, picture in plain.items():
+        assert np.array_equal(picture, rendered[frame])
+
+    # A stroke on frame 1, at the object's middle.
+    show(page, 1)
+    x, y = object_middle(project, 1)
+    drag(page, [(x - 10, y), (x + 10, y), (x + 12, y + 6)])
+    until(lambda: revision(page) == 1)
+    # Words on the background, by the same door as every edit.
+    words = {
+        "kind": "text",
+        "layer": "background",
+        "text": "LOOM",
+        "place": {"x": 50, "y": 110, "frame": 1, "height": 26},
+    }
+    placed = {"id": "words", "edit": words, "enabled": True}
+    page.evaluate("placed => layerloom.session.request({ type: 'add', placed })", placed)
+    until(lambda: revision(page) == 2 and page.evaluate("() => layerloom.session.scene.patches[1] !== null"))
+    edited = {frame: show(page, frame) for frame in (1, 6)}
+    served.end()
+    expected = list(render_images(project, session_edits(project)))
+    for frame, picture in edited.items():
+        assert psnr(picture, expected[frame]) > 45
+        changed = np.abs(picture.astype(int) - plain[frame]).max(-1) > 8
+        assert 200 < changed.sum() < 6000
+        untouched = (expected[frame] == plain[frame]).all(-1) & ~changed
+        assert np.abs(picture[untouched].astype(int) - plain[frame][untouched]).max() <= 1
+    assert all(url.startswith((served.address.split("?")[0], "blob:")) for url in asked)
+    page.close()
+
+
+def test_undo_reload_and_a_second_page(browser: Browser, served: Served, project: Project) -> None:
+    page = open_page(browser, served.address)
+    before = show(page, 2)
+    x, y = object_middle(project, 2)
+    drag(page, [(x, y), (x + 8, y)])
+    until(lambda: revision(page) == 1)
+    painted = show(page, 2)
+    assert not np.array_equal(before, painted)
+
+    other = open_page(browser, served.address)
+    assert psnr(show(other, 2), painted) > 50
+    page.get_by_role("button", name="Undo").click()
+    until(lambda: revision(page) == 2)
+    assert np.array_equal(show(page, 2), before)
+    until(lambda: np.array_equal(show(other, 2), before))
+    other.close()
+
+    page.reload()
+    page.wait_for_selector("body[data-ready=true]")
+    until(lambda: page.evaluate("() => layerloom.session.state?.can_redo"))
+    page.keyboard.press("Control+Shift+Z")
+    until(lambda: revision(page) == 3)
+    until(lambda: psnr(show(page, 2), painted) > 50)
+    page.close()
+
+
+def test_killed_in_the_middle_of_a_stroke_nothing_that_was_kept_is_lost(
+    browser: Browser, served: Served, project: Project
+) -> None:
+    page = open_page(browser, served.address)
+    show(page, 0)
+    x, y = object_middle(project, 0)
+    for number in range(3):
+        drag(page, [(x + 4 * number, y - 8), (x + 4 * number, y + 8)])
+        until(lambda: revision(page) == number + 1)  # noqa: B023
+    kept = show(page, 0)
+    drag(page, [(20, 20), (60, 20)], lets_go=False)
+    served.kill()
+    page.close()
+    again = Served(project.path)
+    page = open_page(browser, again.address)
+    assert revision(page) == 3
+    assert psnr(show(page, 0), kept) > 50
+    page.close()
+    again.end()
+
+
+def test_layers_are_hidden_and_views_are_shown(browser: Browser, served: Served, project: Project) -> None:
+    page = open_page(browser, served.address)
+    source = show(page, 3)
+    page.get_by_role("button", name="Hide object").click()
+    until(lambda: page.evaluate("() => layerloom.session.scene.hidden[0]"))
+    without = show(page, 3)
+    (hide,) = session_edits(project)
+    expected = list(render_images(project, [hide]))[3]
+    assert psnr(without, expected) > 40 and psnr(without, source) < 40
+    pictures: list[np.ndarray] = []
+    for view in ("Matte", "Map", "Light"):
+        page.get_by_role("button", name=view, exact=False).first.click()
+        pictures.append(show(page, 3))
+    assert len({picture.tobytes() for picture in pictures}) == 3
+    page.close()
+
+
+def test_keys_and_the_clock(browser: Browser, served: Served) -> None:
+    page = open_page(browser, served.address)
+    frame = lambda: page.evaluate("() => layerloom.player.frame")  # noqa: E731
+    page.locator(".stage").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert frame() == 2
+    page.keyboard.press("End")
+    assert frame() == FRAMES - 1
+    page.keyboard.press("Home")
+    page.keyboard.press("Space")
+    until(lambda: frame() > 1)
+    page.keyboard.press("Space")
+    assert not page.evaluate("() => layerloom.player.isPlaying")
+    page.keyboard.press("?")
+    assert page.get_by_role("dialog").is_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => layerloom.stage.panes") == "texture"
+    page.close()
+
+
+def test_a_colour_is_picked_from_the_picture(browser: Browser, served: Served) -> None:
+    page = open_page(browser, served.address)
+    picture = show(page, 0)
+    page.keyboard.down("Alt")
+    page.mouse.click(*on_page(page, 100.5, 60.5))
+    page.keyboard.up("Alt")
+    colour = json.loads(json.dumps(page.evaluate("() => layerloom.settings.colour")))
+    assert np.abs(np.array(colour) * 255 - picture[60, 100]).max() <= 1
+    page.close()
