@@ -6,7 +6,8 @@ import pytest
 
 from layerloom.data.clip import FlowField, Masks
 from layerloom.prepare.flow.compute import compute_flow
-from layerloom.prepare.masks.outlines import FARTHEST_PIXELS, lay_on_edges, outline_offset, signed_distance
+from layerloom.prepare.masks.edges import lay_on_edges, outline_offset
+from layerloom.prepare.masks.outlines import FARTHEST_PIXELS, signed_distance
 from layerloom.prepare.masks.repair import complete_masks
 from layerloom.synthetic.clip import make_clip
 

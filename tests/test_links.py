@@ -39,7 +39,7 @@ def flow_that_loses(rim: int, inside: np.ndarray) -> FlowField:
 def test_a_rim_that_the_flow_lost_is_led_back_by_its_looks(rim: int) -> None:
     frames, inside = square_that_moves()
     (link,) = links_of(1, [flow_that_loses(rim, inside)], (WIDTH, HEIGHT))
-    led = link.led_by_looks(frames[1], frames[0])
+    led = link.led_by_appearance(frames[1], frames[0])
     columns = np.broadcast_to(np.arange(WIDTH, dtype=np.float32) - SPEED, (HEIGHT, WIDTH))
     assert (link.x == columns)[inside[1]].sum() == (SIDE - 2 * rim) ** 2
     assert ((led.bring(np.float32(inside[0])) > 0.5) == inside[1])[inside[1]].mean() > 0.97
@@ -52,7 +52,7 @@ def test_flow_is_kept_where_nothing_around_looks_more_alike() -> None:
     frames, inside = square_that_moves()
     (link,) = links_of(1, [flow_that_loses(0, inside)], (WIDTH, HEIGHT))
     flat = np.full_like(frames[0], 90)
-    led = link.led_by_looks(flat, flat + np.uint8(3))
+    led = link.led_by_appearance(flat, flat + np.uint8(3))
     np.testing.assert_array_equal(led.x, link.x)
     np.testing.assert_allclose(led.confidence, (1 + 27 / 36) ** -2, rtol=1e-5)
 
@@ -62,7 +62,7 @@ def test_a_part_of_a_link_is_led_like_the_whole_away_from_the_parts_border() -> 
     (link,) = links_of(1, [flow_that_loses(4, inside)], (WIDTH, HEIGHT))
     window = np.s_[0:HEIGHT, 8:90]
     whole, part = (
-        link.led_by_looks(frames[1], frames[0]),
-        link.within(window).led_by_looks(frames[1][window], frames[0]),
+        link.led_by_appearance(frames[1], frames[0]),
+        link.within(window).led_by_appearance(frames[1][window], frames[0]),
     )
     np.testing.assert_array_equal(whole.x[20:44, 36:60], part.x[20:44, 28:52])

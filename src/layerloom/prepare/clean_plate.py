@@ -7,14 +7,17 @@ which swells over them.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from layerloom.core.geometry import Size, pixel_centres, transform_points
+from layerloom.core.imaging import masked_mean, resize, warp
 from layerloom.core.parallel import in_threads
 from layerloom.data.clip import FlowField, Masks
+from layerloom.prepare.flow.dis import dis_flow
 from layerloom.prepare.motion import estimate_motion
 
 SAMPLES = 8
@@ -23,6 +26,8 @@ NEAR_FRAMES = (4, 8)
 LEAST_OVERLAP = 0.1
 FARTHEST_REST_PIXELS = 8.0
 """What the homography leaves of the flow is at most this; more is an object or a mistake."""
+AGREEING_LAB = (1e6, 30.0, 15.0, 8.0)
+"""How far samples of the background may be off what is usual, in CIELAB, round after round."""
 DARKEST_SHADE = 0.4
 """A shadow leaves at least this share of the light."""
 
@@ -46,9 +51,10 @@ def departures(frames: Video, moving: Maps, flow: Sequence[FlowField]) -> tuple[
     greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
 
     def departure(t: int) -> tuple[Map, Map]:
-        plate, support = _clean_plate(t, labs, greys, still, motion)
-        seen = np.minimum(support, 1)
-        return seen * _distance(labs[t], plate), seen * _distance(labs[t], _shaded(frames[t], plate))
+        background, support = _clean_plate(t, labs, greys, still, motion)
+        visible = np.minimum(support, 1)
+        shaded = _shaded(frames[t], background)
+        return visible * _distance(labs[t], background), visible * _distance(labs[t], shaded)
 
     both = list(in_threads(departure, range(len(frames))))
     return np.stack([d for d, _ in both]), np.stack([s for _, s in both])
@@ -72,7 +78,9 @@ def _clean_plate(
             position = _target(way, centres + _rest(position, t, other, greys, still))
             weight = _read(still[other], position) ** 2 * _inside(position, size)
             samples.append((_read(labs[other], position), weight + np.float32(1e-4)))
-    return _usual_colour(samples, labs[t])
+    if not samples:
+        return labs[t], np.zeros_like(still[t])
+    return agreed_colour(samples, AGREEING_LAB).colour, np.sum([weight for _, weight in samples], 0)
 
 
 def frames_to_look_at(t: int, frames: int, near: Sequence[int]) -> list[int]:
@@ -84,7 +92,7 @@ def frames_to_look_at(t: int, frames: int, near: Sequence[int]) -> list[int]:
 
 
 def _target(way: Float64[np.ndarray, "3 3"], points: Float32[np.ndarray, "h w 2"]) -> Float32[np.ndarray, "h w 2"]:
-    """Where the way leads points to, for `cv2.remap`, whose pixel centres are at whole numbers."""
+    """Where the way leads points to, as `warp` counts."""
     return transform_points(way.astype(np.float32), points) - np.float32(0.5)
 
 
@@ -95,7 +103,7 @@ def _inside(position: Float32[np.ndarray, "h w 2"], size: Size) -> Map:
 
 def _read(image: np.ndarray, position: Float32[np.ndarray, "h w 2"]) -> np.ndarray:
     x, y = cv2.split(position)
-    return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return warp(image, x, y)
 
 
 def _rest(
@@ -108,54 +116,58 @@ def _rest(
     """What the homography, which leads to `position`, leaves of the background's motion: flow at half size, smoothed
     over what moves."""
     height, width = greys[t].shape
-    half = (width // 2, height // 2)
-    here, there = (
-        cv2.resize(image, half, interpolation=cv2.INTER_AREA) for image in (greys[t], _read(greys[other], position))
-    )
-    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    flow = dis.calc(here, there, np.zeros((*here.shape, 2), np.float32))
+    half = max(width // 2, 1), max(height // 2, 1)
+    flow = dis_flow(resize(greys[t], half), resize(_read(greys[other], position), half), fast=True)
     weight = still[t] * _read(still[other], position) * _inside(position, (width, height))
-    weight = cv2.resize(weight, half) * (np.hypot(*cv2.split(flow)) < FARTHEST_REST_PIXELS / 2) + np.float32(1e-4)
-    near, far = (_smoothed(flow, weight, sigma) for sigma in (3.0, 12.0))
-    rest = (near[0] + 0.1 * far[0] / far[1][..., None]) / (near[1] + 0.1)[..., None]
-    return 2 * cv2.resize(rest.astype(np.float32), (width, height))
+    weight = resize(weight, half) * (np.hypot(*cv2.split(flow)) < FARTHEST_REST_PIXELS / 2) + np.float32(1e-4)
+    (near, near_weight), (far, _) = (masked_mean(flow, weight, sigma) for sigma in (3.0, 12.0))
+    share = (near_weight / (near_weight + np.float32(0.1)))[..., None]
+    return 2 * resize(far + share * (near - far), (width, height))
 
 
-def _smoothed(flow: Float32[np.ndarray, "h w 2"], weight: Map, sigma: float) -> tuple[np.ndarray, Map]:
-    """Weighted sum of the flow around each pixel, and of the weights."""
-    return cv2.GaussianBlur(flow * weight[..., None], (0, 0), sigma), cv2.GaussianBlur(weight, (0, 0), sigma)
+class Agreement(NamedTuple):
+    """What most samples of each pixel agree on; their mean squared distance from it, and what weight they have left."""
+
+    colour: Colour
+    spread: Map
+    weight: Map
 
 
-def _usual_colour(samples: Sequence[tuple[Colour, Map]], otherwise: Colour) -> tuple[Colour, Map]:
-    """What most samples agree on: a mean in which those that are off count ever less (Geman–McClure, scale falling)."""
-    if not samples:
-        return otherwise, np.zeros(otherwise.shape[:2], np.float32)
-    usual = np.zeros_like(otherwise)
-    for scale in (1e6, 30.0, 15.0, 8.0):
-        total, weights = np.zeros_like(usual), np.zeros(usual.shape[:2], np.float32)
+def agreed_colour(samples: Sequence[tuple[Colour, Map]], scales: Sequence[float]) -> Agreement:
+    """A mean of weighted samples in which those that are off count ever less (Geman–McClure, its scale falling).
+
+    The first scale should be beyond all colours. Where nothing has any weight the colour is 0.
+    """
+    usual = np.zeros_like(samples[0][0])
+    spread, weights = np.zeros_like(samples[0][1]), np.zeros_like(samples[0][1])
+    for scale in scales:
+        total, spread, weights = np.zeros_like(usual), np.zeros_like(spread), np.zeros_like(weights)
         for colour, weight in samples:
             off = colour - usual
-            share = weight / (1 + cv2.transform(off * off, np.full((1, 3), scale**-2, np.float32))) ** 2
+            square = cv2.transform(off * off, np.ones((1, 3), np.float32))
+            share = weight / np.square(1 + square * np.float32(scale**-2))
             total += share[..., None] * colour
+            spread += share * square
             weights += share
-        usual = total / weights[..., None]
-    return usual, np.stack([weight for _, weight in samples]).sum(0)
+        known = np.maximum(weights, np.float32(1e-6))
+        usual, spread = total / known[..., None], spread / known
+    return Agreement(usual, spread, weights)
 
 
 def _lab(colour: Colour) -> Colour:
     return cv2.cvtColor(colour, cv2.COLOR_RGB2LAB)
 
 
-def _distance(colour: Colour, plate: Colour) -> Map:
-    """From the colours of the plate within a pixel."""
+def _distance(colour: Colour, background: Colour) -> Map:
+    """From the background's colours within a pixel."""
     box = np.ones((3, 3), np.uint8)
-    off = np.maximum(np.maximum(cv2.erode(plate, box) - colour, colour - cv2.dilate(plate, box)), 0)
+    off = np.maximum(np.maximum(cv2.erode(background, box) - colour, colour - cv2.dilate(background, box)), 0)
     return np.sqrt(np.square(off).sum(-1))
 
 
-def _shaded(frame: UInt8[np.ndarray, "h w 3"], plate: Colour) -> Colour:
-    """The plate darkened as a shadow would that makes it most like the frame."""
-    light = np.clip(cv2.cvtColor(plate, cv2.COLOR_LAB2RGB), 0, 1) ** np.float32(2.2)
-    seen = (frame.astype(np.float32) / 255) ** np.float32(2.2)
-    shade = (light * seen).sum(-1) / np.maximum((light * light).sum(-1), 1e-5)
+def _shaded(frame: UInt8[np.ndarray, "h w 3"], background: Colour) -> Colour:
+    """The background darkened as a shadow would that makes it most like the frame."""
+    light = np.clip(cv2.cvtColor(background, cv2.COLOR_LAB2RGB), 0, 1) ** np.float32(2.2)
+    visible = (frame.astype(np.float32) / 255) ** np.float32(2.2)
+    shade = (light * visible).sum(-1) / np.maximum((light * light).sum(-1), 1e-5)
     return _lab((light * np.clip(shade, DARKEST_SHADE, 1)[..., None]) ** np.float32(1 / 2.2))

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from layerloom.core.geometry import pixel_centres, transform_points
+from layerloom.core.imaging import GuidedFilter
 from layerloom.core.parallel import in_threads
 from layerloom.data.clip import FlowField
 from layerloom.prepare.flow.links import Link, links_of
@@ -39,8 +40,8 @@ def motion_evidence(frames: Video, flow: Sequence[FlowField]) -> Maps:
     total, weights = (share_in_time(maps, flow) for maps in parts)
 
     def evidence(t: int) -> Map:
-        guide = cv2.cvtColor(frames[t], cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-        return np.clip(guided_filter(guide, total[t]) / np.maximum(guided_filter(guide, weights[t]), 0.05), 0, 1)
+        guided = GuidedFilter(cv2.cvtColor(frames[t], cv2.COLOR_RGB2GRAY).astype(np.float32) / 255, 3, 1e-3)
+        return np.clip(guided.smooth(total[t]) / np.maximum(guided.smooth(weights[t]), 0.05), 0, 1)
 
     return np.stack(list(in_threads(evidence, range(len(frames)))))
 
@@ -87,11 +88,11 @@ def _against_camera(
     residual = np.hypot(link.x - x, link.y - y)
     by_camera = Link(link.frame, link.distance, x, y, link.confidence)
     camera_error, flow_error = (_largest_difference(way.bring(there), here) for way in (by_camera, link))
-    seen = (link.confidence > CERTAINTY) & (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
-    if not seen.any():
+    visible = (link.confidence > CERTAINTY) & (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
+    if not visible.any():
         return np.zeros_like(residual), np.zeros_like(residual)
-    usual_residual = 0.6 + 4.0 * np.median(residual[seen])
-    usual_error = 2.0 + 2.0 * np.median(camera_error[seen])
+    usual_residual = 0.6 + 4.0 * np.median(residual[visible])
+    usual_error = 2.0 + 2.0 * np.median(camera_error[visible])
     contradiction = cv2.blur(np.maximum(camera_error - flow_error, 0), (5, 5))
     return 1 - np.exp(-((residual / usual_residual) ** 2)), 1 - np.exp(-((contradiction / usual_error) ** 2))
 
@@ -126,12 +127,3 @@ def share_in_time(maps: Maps, flow: Sequence[FlowField]) -> Maps:
         return total / weights
 
     return np.stack(list(in_threads(share, range(len(maps)))))
-
-
-def guided_filter(guide: Map, image: Map, radius: int = 3, epsilon: float = 1e-3) -> Map:
-    """Smooth `image` but for the edges of `guide` (He, Sun, Tang 2010)."""
-    side = (2 * radius + 1, 2 * radius + 1)
-    mean_guide, mean_image = cv2.blur(guide, side), cv2.blur(image, side)
-    covariance = cv2.blur(guide * image, side) - mean_guide * mean_image
-    slope = covariance / (cv2.blur(guide * guide, side) - mean_guide**2 + epsilon)
-    return cv2.blur(slope, side) * guide + cv2.blur(mean_image - slope * mean_guide, side)

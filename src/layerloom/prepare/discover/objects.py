@@ -17,16 +17,20 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, UInt8
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from layerloom.core.geometry import Size, fit_long_edge, rescale_positions
-from layerloom.core.imaging import resize_all
+from layerloom.core.imaging import image_size, resize, resize_all, warp
 from layerloom.core.parallel import in_threads
 from layerloom.data.clip import FlowField, Masks
 from layerloom.prepare.clean_plate import departures
 from layerloom.prepare.discover.appearance import appearance_features, appearance_logits
 from layerloom.prepare.discover.evidence import motion_evidence, share_in_time
 from layerloom.prepare.flow.links import Link, links_of
-from layerloom.prepare.masks.outlines import edge_strengths, neighbour_weights, settle_by_colour, signed_distance
+from layerloom.prepare.masks.colours import neighbour_weights, settle_by_colour
+from layerloom.prepare.masks.edges import edge_strengths
+from layerloom.prepare.masks.outlines import signed_distance
 from layerloom.prepare.masks.repair import complete_masks
 
 WORK_LONG_EDGE = 320
@@ -74,7 +78,7 @@ def discover_masks(frames: UInt8[np.ndarray, "t h w 3"], flow: Sequence[FlowFiel
         distances = [[signed_distance(_without_holes(image > 0.5)) for image in mask] for mask in objects]
         shares = settle_by_colour(small, np.array(distances), ERROR_PIXELS, roughness=1.0)
         for index in np.ndindex(shares.shape[:2]):
-            coverage[index] = np.round(255 * np.clip(cv2.resize(shares[index], size), 0, 1))
+            coverage[index] = np.round(255 * np.clip(resize(shares[index], size), 0, 1))
     names = tuple(f"object{i + 1}" for i in range(len(objects)))
     found = Masks(names, coverage, np.full_like(coverage, DISCOVERED_TRUST))
     return Discovery(complete_masks(found, frames, flow), explained)
@@ -218,25 +222,22 @@ def _space_time_regions(inside: np.ndarray, flow: Sequence[FlowField]) -> Labels
     for frame, mask in enumerate(inside):
         _, regions = cv2.connectedComponents(cv2.dilate(mask.astype(np.uint8), disc))
         labels[frame] = np.where(regions > 0, regions + labels.max(), 0)
-    parent = np.arange(labels.max() + 1)
-    for frame in range(len(labels)):
-        for link in links_of(frame, flow, (inside.shape[2], inside.shape[1])):
-            if frame < link.frame <= frame + 4:
-                for a, b in _overlapping(labels[frame], _bring_labels(link, labels[link.frame])):
-                    parent[_root(parent, a)] = _root(parent, b)
-    roots = np.array([_root(parent, label) for label in range(len(parent))])
-    return np.where(inside, roots[labels], 0).astype(np.int32)
-
-
-def _root(parent: np.ndarray, label: int) -> int:
-    while parent[label] != label:
-        parent[label] = parent[parent[label]]
-        label = int(parent[label])
-    return label
+    pairs = [
+        pair
+        for frame in range(len(labels))
+        for link in links_of(frame, flow, image_size(inside))
+        if frame < link.frame <= frame + 4
+        for pair in _overlapping(labels[frame], _bring_labels(link, labels[link.frame]))
+    ]
+    one, other = np.array(pairs, int).reshape(-1, 2).T
+    count = int(labels.max()) + 1
+    joined = connected_components(coo_array((np.ones(len(one)), (one, other)), (count, count)), directed=False)[1]
+    # Component 0 is what lies outside, as no pair holds label 0.
+    return np.where(inside, joined[labels], 0).astype(np.int32)
 
 
 def _bring_labels(link: Link, labels: Int32[np.ndarray, "h w"]) -> Int32[np.ndarray, "h w"]:
-    return cv2.remap(labels.astype(np.float32), link.x, link.y, cv2.INTER_NEAREST).astype(np.int32)
+    return warp(labels.astype(np.float32), link.x, link.y, "zero", nearest=True).astype(np.int32)
 
 
 def _overlapping(a: Int32[np.ndarray, "h w"], b: Int32[np.ndarray, "h w"]) -> list[tuple[int, int]]:

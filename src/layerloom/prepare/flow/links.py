@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from layerloom.core.geometry import Size, rescale_positions
+from layerloom.core.imaging import resize, warp
 from layerloom.data.clip import FlowField
 
 AROUND_PIXELS = (5, 10, 20)
@@ -20,7 +21,7 @@ NEARER = 4.0
 
 
 class Link(NamedTuple):
-    """Where another frame shows what this frame shows: for `cv2.remap`, whose pixel centres are at whole numbers."""
+    """Where another frame shows what this frame shows: as `warp` counts: pixel centres are at whole numbers."""
 
     frame: int
     distance: int
@@ -30,13 +31,13 @@ class Link(NamedTuple):
 
     def bring(self, image: np.ndarray) -> np.ndarray:
         """The other frame's `image` ("h w" or "h w c"), moved to where this frame shows the same."""
-        return cv2.remap(image, self.x, self.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return warp(image, self.x, self.y)
 
     def within(self, window: tuple[slice, slice]) -> "Link":
         """The link of a part of this frame."""
         return Link(self.frame, self.distance, self.x[window], self.y[window], self.confidence[window])
 
-    def led_by_looks(self, here: UInt8[np.ndarray, "h w 3"], there: UInt8[np.ndarray, "h0 w0 3"]) -> "Link":
+    def led_by_appearance(self, here: UInt8[np.ndarray, "h w 3"], there: UInt8[np.ndarray, "h0 w0 3"]) -> "Link":
         """Where each pixel's neighbourhood looks most like itself, by the flow at the pixel or at one of those around.
 
         Flow blurs over outlines and loses limbs; a few pixels away there mostly is some that is right (propagation as
@@ -82,8 +83,7 @@ def _link(frame: int, distance: int, vectors: np.ndarray, confidence: UInt8[np.n
     field_size = (vectors.shape[1], vectors.shape[0])
     sureness = confidence.astype(np.float32) / 255
     if field_size != size:
-        vectors = rescale_positions(cv2.resize(vectors.astype(np.float32), size), field_size, size)
-        sureness = cv2.resize(sureness, size)
+        vectors, sureness = rescale_positions(resize(vectors, size), field_size, size), resize(sureness, size)
     x = np.arange(size[0], dtype=np.float32) + vectors[..., 0]
     y = np.arange(size[1], dtype=np.float32)[:, None] + vectors[..., 1]
     return Link(frame, distance, x, y, sureness)

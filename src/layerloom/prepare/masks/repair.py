@@ -14,24 +14,15 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
-from layerloom.core.geometry import Size, fit_long_edge
-from layerloom.core.imaging import resize_all
+from layerloom.core.geometry import fit_long_edge
+from layerloom.core.imaging import image_size, resize, resize_all, window_around
 from layerloom.core.parallel import do_in_threads
 from layerloom.data.clip import FlowField, Masks
 from layerloom.prepare.flow.links import AROUND_PIXELS, links_of
-from layerloom.prepare.masks.files import resize_mask, without_overlaps
-from layerloom.prepare.masks.outlines import (
-    FARTHEST_PIXELS,
-    STILL_PIXELS,
-    edge_rise,
-    lay_on_edges,
-    outline_offset,
-    settle_by_colour,
-    signed_distance,
-    signed_distances,
-    steady,
-    window_around,
-)
+from layerloom.prepare.masks.colours import settle_by_colour
+from layerloom.prepare.masks.edges import edge_rise, lay_on_edges, outline_offset
+from layerloom.prepare.masks.files import without_overlaps
+from layerloom.prepare.masks.outlines import FARTHEST_PIXELS, STILL_PIXELS, signed_distance, signed_distances, steady
 
 WORK_LONG_EDGE = 480
 """Outlines are corrected on frames this small; there an error of one of a thousand pixels is nothing."""
@@ -80,11 +71,11 @@ def _filled(
     if given.all():
         return coverage
     coverage = coverage.copy()
-    small = _resized(frames, fit_long_edge((frames.shape[2], frames.shape[1]), WORK_LONG_EDGE))
+    small = resize_all(frames, fit_long_edge((frames.shape[2], frames.shape[1]), WORK_LONG_EDGE))
     colours = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2LAB) for frame in small])
     for mask, known in zip(coverage, given, strict=True):
         if known.any() and not known.all():
-            mask[~known] = _resized(_fill(mask, known, colours, flow), (frames.shape[2], frames.shape[1]))
+            mask[~known] = resize_all(_fill(mask, known, colours, flow), (frames.shape[2], frames.shape[1]))
     for frame in np.flatnonzero(~given.all(0)):
         order = np.argsort(~given[:, frame], kind="stable")
         coverage[order, frame] = without_overlaps(coverage[order, frame])
@@ -106,7 +97,7 @@ def _trust(
         doubts = _disagreement(small, given, frame, flow)
         for i, known in enumerate(given[:, frame]):
             if known:
-                doubt = cv2.resize(doubts[i], coverage.shape[:1:-1])
+                doubt = resize(doubts[i], image_size(coverage))
                 sureness = given_trust[i, frame] * (1 - _ramp(doubt, 0.15, 0.4))
             else:
                 decided = np.abs(coverage[i, frame] / np.float32(127.5) - 1)
@@ -132,7 +123,7 @@ def _corrected(
     size = (frames.shape[2], frames.shape[1])
     work_size = fit_long_edge(size, WORK_LONG_EDGE)
     wrong, offsets = np.zeros(len(coverage), bool), np.zeros(len(coverage))
-    small = _resized(frames, work_size)
+    small = resize_all(frames, work_size)
     distances = signed_distances(coverage, work_size)
     as_given = distances.copy()
     for i, known in enumerate(given & (distances > 0).any((2, 3))):
@@ -152,7 +143,7 @@ def _corrected(
             shares = settle_by_colour(small, _moved(distances, offsets), ERROR_PIXELS, ROUGHNESS)
         coverage = coverage.copy()
         for i in np.flatnonzero(wrong):
-            coverage[i] = _resized(np.round(255 * shares[i]).astype(np.uint8), size)
+            coverage[i] = resize_all(np.round(255 * shares[i]).astype(np.uint8), size)
         for frame in range(len(frames)):
             coverage[:, frame] = without_overlaps(coverage[:, frame])
     return coverage, np.where(wrong, (1 + ERROR_PIXELS) * size[0] / work_size[0], SURE_PIXELS)
@@ -171,15 +162,9 @@ def _lie_better(
     for i, old in enumerate(as_given):
         new = np.stack([signed_distance(share > 0.5) for share in shares[i]])
         changes = ((new > 0) != (old > 0)).sum((1, 2))
-        told = changes >= np.quantile(changes, 1 - MOST_CHANGED)
-        better[i] = edge_rise(frames[told], new[told]) > edge_rise(frames[told], old[told])
+        worst = changes >= np.quantile(changes, 1 - MOST_CHANGED)
+        better[i] = edge_rise(frames[worst], new[worst]) > edge_rise(frames[worst], old[worst])
     return better
-
-
-def _resized(images: UInt8[np.ndarray, "t h0 w0 *c"], size: Size) -> UInt8[np.ndarray, "t h w *c"]:
-    if images.shape[2] >= size[0]:
-        return resize_all(images, size)
-    return np.stack([cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) for image in images])
 
 
 def _moved(
@@ -203,18 +188,10 @@ def _at_flow_size(
     coverage: UInt8[np.ndarray, "objects t h w"], flow: Sequence[FlowField]
 ) -> UInt8[np.ndarray, "objects t _ _"]:
     """Masks as small as the flow, where it is smaller."""
-    objects, frames, height, width = coverage.shape
-    size = min((field.size for field in flow), default=(width, height))
-    if size >= (width, height):
+    size = min((field.size for field in flow), default=image_size(coverage))
+    if size >= image_size(coverage):
         return coverage
-    small = np.empty((objects, frames, size[1], size[0]), np.uint8)
-
-    def enter(frame: int) -> None:
-        for i in range(objects):
-            small[i, frame] = resize_mask(coverage[i, frame], size)
-
-    do_in_threads(enter, range(frames))
-    return small
+    return np.stack([resize_all(mask, size) for mask in coverage])
 
 
 def _ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -240,7 +217,7 @@ def _fill(
     `colours` are the frames in 8-bit Lab, at the size to work at.
     """
     size = (colours.shape[2], colours.shape[1])
-    small = _resized(mask, size).copy()
+    small = resize_all(mask, size).copy()
     away = np.abs(np.arange(len(known))[:, None] - np.flatnonzero(known)).min(1)
     for distance in range(1, away.max() + 1):
 
@@ -251,7 +228,7 @@ def _fill(
             window = window_around(np.asarray(brought.any(0)), max(AROUND_PIXELS))
             total, weights = np.zeros((2, *brought[0][window].shape), np.float32)
             for link in links if brought.any() else ():
-                link = link.within(window).led_by_looks(colours[frame][window], colours[link.frame])
+                link = link.within(window).led_by_appearance(colours[frame][window], colours[link.frame])
                 weight = link.confidence / (link.distance * (1 + away[link.frame]))
                 total += weight * link.bring(small[link.frame])
                 weights += weight

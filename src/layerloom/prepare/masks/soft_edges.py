@@ -16,11 +16,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
 
 from layerloom.core.geometry import Size, fit_long_edge, pixel_centres, transform_points
-from layerloom.core.imaging import resize_all
+from layerloom.core.imaging import Window, masked_mean, resize_all, window_around
 from layerloom.core.parallel import do_in_threads, in_threads
 from layerloom.data.clip import Masks
-from layerloom.prepare.clean_plate import frames_to_look_at
-from layerloom.prepare.masks.outlines import Window, signed_distance, signed_distances, window_around
+from layerloom.prepare.clean_plate import agreed_colour, frames_to_look_at
+from layerloom.prepare.masks.outlines import signed_distance, signed_distances
 
 WORK_LONG_EDGE = 960
 """Softness is measured on frames this small."""
@@ -197,17 +197,17 @@ def _costs(clip: _Footage, index: int, t: int, cells: _Cells) -> list[Float32[np
     background, sureness = _background(clip, t, window)
     others = np.delete(clip.distances[:, t], index, 0).max(0, initial=-np.inf)[window]
     place = cells.position(t, pixel_centres(clip.size)[window])
-    seen = _Seen(
+    look = _Look(
         clip.distances[index, t][window],
         clip.frames[t][window].astype(np.float32),
         background,
         sureness * (others < -FARTHEST_REACH),
     )
-    return [_costs_within(reach, seen, place, cells) for reach in REACHES_PIXELS]
+    return [_costs_within(reach, look, place, cells) for reach in REACHES_PIXELS]
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Look:
     """A frame around an outline: signed distance, colour, the background's colour behind it and how sure that is (0…1;
     0 near other objects). Colours in levels of 255."""
 
@@ -218,15 +218,15 @@ class _Seen:
 
 
 def _costs_within(
-    reach: int, seen: _Seen, place: Float32[np.ndarray, "h w 2"], cells: _Cells
+    reach: int, look: _Look, place: Float32[np.ndarray, "h w 2"], cells: _Cells
 ) -> Float32[np.ndarray, "rows columns costs"]:
-    inner, background, known = _both_sides(reach, seen)
-    told = (np.abs(seen.distance) < reach) & known & (seen.sureness > 0)
-    off, contrast = (seen.colour - background)[told], (inner - background)[told]
+    inner, background, known = _both_sides(reach, look)
+    valid = (np.abs(look.distance) < reach) & known & (look.sureness > 0)
+    off, contrast = (look.colour - background)[valid], (inner - background)[valid]
     pairs = ((off, off), (off, contrast), (contrast, contrast))
-    products = [seen.sureness[told] * np.einsum("nc,nc->n", *pair) for pair in pairs]
-    step = np.floor(seen.distance[told] + reach).astype(int)
-    square, product, norm = np.moveaxis(cells.add_up(place[told], step, 2 * reach, products), -1, 0)
+    products = [look.sureness[valid] * np.einsum("nc,nc->n", *pair) for pair in pairs]
+    step = np.floor(look.distance[valid] + reach).astype(int)
+    square, product, norm = np.moveaxis(cells.add_up(place[valid], step, 2 * reach, products), -1, 0)
     alpha = _ramp((np.arange(2 * reach) - reach + 0.5)[:, None] / _choices(reach)).astype(np.float32)
     costs = [
         square[..., side].sum(-1, keepdims=True)
@@ -242,25 +242,18 @@ def _costs_within(
     return near + np.float32(SURROUNDINGS_WEIGHT * SURROUNDINGS**2) * around
 
 
-def _both_sides(reach: int, seen: _Seen) -> tuple[Colour, Colour, Bool[np.ndarray, "h w"]]:
+def _both_sides(reach: int, look: _Look) -> tuple[Colour, Colour, Bool[np.ndarray, "h w"]]:
     """What the object and the background would show around the outline if either were alone, and where that is known.
 
     The object's colour is that of its inside; the background is brought into the light of what is beside the object.
     """
-    inner, near_inside = _mean_near(seen.colour, seen.distance > reach, NEARBY * reach)
-    beside = (seen.distance < -reach) & (seen.sureness > 0)
+    inner, near_inside = masked_mean(look.colour, (look.distance > reach).astype(np.float32), NEARBY * reach)
+    beside = (look.distance < -reach) & (look.sureness > 0)
     darkest = np.float32(4)
-    gain = np.log(np.maximum(seen.colour, darkest) / np.maximum(seen.background, darkest))
-    light, near_outside = _mean_near(gain, beside, NEARBY * reach)
+    gain = np.log(np.maximum(look.colour, darkest) / np.maximum(look.background, darkest))
+    light, near_outside = masked_mean(gain, (beside).astype(np.float32), NEARBY * reach)
     same_light = np.abs(light).max(-1) < MOST_LIGHT
-    return inner, seen.background * np.exp(light), near_inside & near_outside & same_light
-
-
-def _mean_near(values: Colour, where: Bool[np.ndarray, "h w"], sigma: float) -> tuple[Colour, Bool[np.ndarray, "h w"]]:
-    """At each pixel the mean over those nearby that count, and whether there are any."""
-    counts = where.astype(np.float32)
-    share, total = (cv2.GaussianBlur(image, (0, 0), sigma) for image in (counts, values * counts[..., None]))
-    return total / np.maximum(share, 1e-4)[..., None], share > 0.01
+    return inner, look.background * np.exp(light), (np.minimum(near_inside, near_outside) > 0.01) & same_light
 
 
 def _background(
@@ -275,20 +268,11 @@ def _background(
         colour = _look_through(clip.frames[other], way, rows, columns, cv2.BORDER_REPLICATE)
         weight = _look_through(clip.empty[other], way, rows, columns, cv2.BORDER_CONSTANT)
         samples.append((colour.astype(np.float32), np.square(weight / np.float32(255))))
-    shape = clip.frames[t][window].shape
-    usual, spread, total = np.zeros(shape, np.float32), np.zeros(shape[:2], np.float32), np.zeros(shape[:2], np.float32)
-    for scale in AGREEING_LEVELS:
-        colours, spread, total = np.zeros_like(usual), np.zeros_like(spread), np.zeros_like(spread)
-        for colour, weight in samples:
-            off = colour - usual
-            square = np.einsum("hwc,hwc->hw", off, off)
-            share = weight / np.square(1 + square * np.float32(scale**-2))
-            colours += share[..., None] * colour
-            spread += share * square
-            total += share
-        known = np.maximum(total, np.float32(1e-6))
-        usual, spread = colours / known[..., None], spread / known
-    return usual, (total > 0.5) / (1 + spread * np.float32(UNSURE_LEVELS**-2))
+    if not samples:
+        nothing = np.zeros(clip.frames[t][window].shape, np.float32)
+        return nothing, nothing[..., 0]
+    colour, spread, weight = agreed_colour(samples, AGREEING_LEVELS)
+    return colour, (weight > 0.5) / (1 + spread * np.float32(UNSURE_LEVELS**-2))
 
 
 def _look_through(
