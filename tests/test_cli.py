@@ -669,12 +669,11 @@ def test_an_interrupted_run_is_taken_up_again(footage: Path, tmp_path: Path) -> 
     assert listing(tmp_path) == [
         "clip.loom.partial",
         "clip.loom.partial/checkpoint.safetensors",
-        "clip.loom.partial/settings.json",
     ]
 
     other = [argument if argument != str(steps) else "40" for argument in command]
     refused = subprocess.run([*other, "--resume"], capture_output=True, text=True, check=False)
-    assert refused.returncode == 2 and "other footage or settings" in refused.stderr
+    assert refused.returncode == 2 and "other footage, masks, flow or settings" in refused.stderr
 
     second = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
     assert second.returncode == 0, second.stderr

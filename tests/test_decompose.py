@@ -1,5 +1,6 @@
 """decompose: what it stores, what it lets go of, and what it leaves when it is interrupted."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,17 +10,20 @@ import numpy as np
 import pytest
 import torch
 from footage import write_footage
+from safetensors.numpy import save_file
 
 import layerloom.decompose as module
 from layerloom.core.errors import LayerloomError
+from layerloom.core.progress import Progress
 from layerloom.data.project import Project
 from layerloom.decompose import check_new_project, decompose
 from layerloom.prepare.prepare import prepare
 from layerloom.synthetic.clip import SyntheticClip, make_clip
-from layerloom.train.checkpoint import is_resumable
+from layerloom.train.checkpoint import checkpoint_folder, is_resumable
 from layerloom.train.settings import settings_for
 
 SIZE, FRAMES = (96, 64), 5
+FEW = replace(settings_for("draft", "cpu"), steps=3, tiles=8)
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +100,68 @@ def test_a_project_needs_a_free_place_in_a_folder(tmp_path: Path) -> None:
     for path, words in ((tmp_path / "old.loom", "exists already"), (tmp_path / "a" / "b.loom", "does not exist")):
         with pytest.raises(LayerloomError, match=words):
             check_new_project(path)
+
+
+@pytest.fixture(scope="module")
+def interrupted(footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a project was to be; what was learned of it lies beside."""
+    out = tmp_path_factory.mktemp("interrupted") / "a.loom"
+
+    def stop(progress: Progress) -> None:
+        if progress.stage == "bake":
+            raise KeyboardInterrupt
+
+    clip = prepare(footage / "frames", masks=footage / "masks", device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        decompose(clip, out, settings=FEW, device="cpu", on_progress=stop)
+    return out
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other"])
+def test_a_damaged_checkpoint_is_one_line(damage: str, interrupted: Path, footage: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.loom"
+    shutil.copytree(checkpoint_folder(interrupted), checkpoint_folder(out))
+    (file,) = checkpoint_folder(out).iterdir()
+    data = bytearray(file.read_bytes())
+    if damage == "cut":
+        data = data[: len(data) // 2]
+    elif damage == "flipped":
+        data[-100] ^= 4
+    elif damage == "empty":
+        data = bytearray()
+    else:
+        save_file({"a": np.zeros(3)}, file)
+        data = file.read_bytes()
+    file.write_bytes(data)
+    clip = prepare(footage / "frames", masks=footage / "masks", device="cpu")
+    with pytest.raises(LayerloomError, match=r"checkpoint\.safetensors: damaged; start anew"):
+        decompose(clip, out, settings=FEW, device="cpu", resume=True)
+    decompose(clip, out, settings=FEW, device="cpu")
+    assert not checkpoint_folder(out).exists()
+
+
+def test_other_masks_are_not_gone_on_with(interrupted: Path, footage: Path, tmp_path: Path) -> None:
+    shutil.copytree(footage / "masks", tmp_path / "masks")
+    masks = sorted((tmp_path / "masks" / "ball").iterdir())
+    masks[1].write_bytes(masks[0].read_bytes())
+    clip = prepare(footage / "frames", masks=tmp_path / "masks", device="cpu")
+    with pytest.raises(LayerloomError, match="begun with other footage, masks, flow or settings"):
+        decompose(clip, interrupted, settings=FEW, device="cpu", resume=True)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_said_and_not_fatal(
+    footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.loom.partial").write_text("in the way")
+    said: list[Progress] = []
+    clip = prepare(footage / "frames", masks=footage / "masks", device="cpu")
+    decompose(clip, tmp_path / "a.loom", settings=FEW, device="cpu", on_progress=said.append)
+    assert any("a checkpoint could not be written" in (progress.message or "") for progress in said)
+
+
+def test_the_dial_comes_with_the_clip(footage: Path, tmp_path: Path) -> None:
+    clip = prepare(footage / "frames", masks=footage / "masks", quality="draft", device="cpu")
+    project = decompose(clip, str(tmp_path / "a.loom"), settings=FEW, device="cpu")
+    assert project.settings["quality"] == "draft" and project.provenance["masks"] == str(footage / "masks")
+    with pytest.raises(LayerloomError, match="quality 'best'"):
+        decompose(clip, tmp_path / "b.loom", quality="best", device="cpu")

@@ -88,9 +88,9 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
     clip = clip_from_truth(small_synthetic())
     first = Trainer(clip, tiny_settings(steps=6), torch.device("cpu"))
     list(first.run())
-    first.save(tmp_path / "checkpoint.safetensors")
+    state = first.state()
     second = Trainer(clip, tiny_settings(steps=8), torch.device("cpu"))
-    second.load(tmp_path / "checkpoint.safetensors")
+    second.restore(*state)
     assert second.step == 6
     for a, b in zip(first.field.parameters(), second.field.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -103,9 +103,9 @@ def test_a_run_that_is_taken_up_again_knows_what_was_gained(tmp_path: Path) -> N
     first = Trainer(clip, settings, torch.device("cpu"))
     for _ in range(3):
         first.take_step()
-    first.save(tmp_path / "checkpoint.safetensors")
+    state = first.state()
     second = Trainer(clip, settings, torch.device("cpu"))
-    second.load(tmp_path / "checkpoint.safetensors")
+    second.restore(*state)
     assert second.schedule.psnr_db == first.schedule.psnr_db and len(second.schedule.psnr_db) == 3
     assert list(second.run())[-1].step == 4 / settings.rates.decay_from
 

@@ -1,10 +1,11 @@
 """decompose: a Clip becomes a Project: learned, baked, stored."""
 
+import contextlib
 import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 
 from layerloom import media
 from layerloom.bake.bake import bake
+from layerloom.core.atomic import clean_once, lock_file, only_writer
 from layerloom.core.device import choose_device
 from layerloom.core.errors import LayerloomError
 from layerloom.core.progress import OnProgress, Progress, silent
@@ -28,7 +30,10 @@ from layerloom.train.checkpoint import Checkpoint, checkpoint_folder, is_resumab
 from layerloom.train.settings import TrainSettings, settings_for
 from layerloom.train.trainer import Trainer
 
-CHECKPOINT_SECONDS = 60.0
+CHECKPOINT_SECONDS = {"cpu": 30.0, "cuda": 10.0}
+"""At most so much work is lost when a run is killed."""
+LEAST_DISK_BYTES = 2**29
+"""Of weights with Adam's moments, however small the clip."""
 
 
 def decompose(
@@ -53,34 +58,32 @@ def decompose(
     be written, or where there is nothing to resume.
     """
     out, chosen = Path(out), choose_device(device)
-    check_new_project(out, resume)
-    if not isinstance(clip, Clip):
-        clip = clip()
-    _check_disk(clip, out)
-    dial = check_quality(quality or (clip.preparation.quality if clip.preparation else "standard"))
-    settings = settings or settings_for(dial, chosen, seed)
-    checkpoint = Checkpoint(out, resume_key(clip, settings))
-    if resume:
-        checkpoint.check()
-    on_progress(Progress("train", 0.0))
-    trainer = Trainer(clip, settings, torch.device(chosen))
-    # A GPU has its own copy by now, and what the caller does not hold either is free.
-    clip = clip.without_flow()
-    if resume:
-        checkpoint.load(trainer)
-    layers, figures = _learn(trainer, clip, checkpoint, on_progress)
-    on_progress(Progress("store", 0.0))
-    project = Project.create(
-        out,
-        clip.source,
-        clip.size,
-        layers,
-        field_to_arrays(trainer.field),
-        settings={"quality": dial, "device": chosen, **asdict(settings)},
-        provenance=_provenance(clip, trainer.device),
-        figures=figures,
-    )
-    checkpoint.remove()
+    with _reserved(out, resume):
+        clip = clip if isinstance(clip, Clip) else clip()
+        _check_disk(clip, out)
+        dial = check_quality(quality or (clip.preparation.quality if clip.preparation else "standard"))
+        settings = settings or settings_for(dial, chosen, seed)
+        checkpoint = Checkpoint(out, resume_key(clip, settings))
+        on_progress(Progress("train", 0.0))
+        trainer = Trainer(clip, settings, torch.device(chosen))
+        # A GPU has its own copy by now, and what the caller does not hold either is free.
+        clip = clip.without_flow()
+        if resume:
+            checkpoint.load(trainer)
+        seconds = _train(trainer, checkpoint, on_progress)
+        layers, figures = _bake(trainer, clip, on_progress)
+        on_progress(Progress("store", 0.0))
+        project = Project.create(
+            out,
+            clip.source,
+            clip.size,
+            layers,
+            field_to_arrays(trainer.field),
+            settings={"quality": dial, "device": chosen, **asdict(settings)},
+            provenance=_provenance(clip, trainer.device),
+            figures={**figures, "train_seconds": seconds},
+        )
+        checkpoint.remove()
     on_progress(Progress("store", 1.0))
     return project
 
@@ -96,43 +99,66 @@ def check_new_project(out: Path, resume: bool = False) -> None:
         raise LayerloomError(f"{folder}: no permission to write there", "out")
     if resume and not is_resumable(out):
         raise LayerloomError(f"{checkpoint_folder(out)}: nothing to resume; start anew", "resume")
+    _check_room(out, LEAST_DISK_BYTES)
 
 
-def _learn(
-    trainer: Trainer, clip: Clip, checkpoint: Checkpoint, on_progress: OnProgress
-) -> tuple[Sequence[BakedLayer], dict[str, Any]]:
-    """Train, and bake; interrupted, all that was learned is stored."""
-    started = time.perf_counter()
+@contextlib.contextmanager
+def _reserved(out: Path, resume: bool) -> Generator[None]:
+    """`out` as a free place that nobody else is about to fill. LayerloomError where it is not."""
+    check_new_project(out, resume)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(only_writer(lock_file(out)))
+        except BlockingIOError:
+            raise LayerloomError(
+                f"{out}: another run is making this project; wait for it, or choose another place", "out"
+            ) from None
+        check_new_project(out, resume)  # what ran until now may have made it
+        clean_once(out.absolute().parent)
+        yield
+
+
+def _train(trainer: Trainer, checkpoint: Checkpoint, on_progress: OnProgress) -> float:
+    """Run to the end, with checkpoints now and then, when interrupted and at the end. Returns the seconds it took."""
+    started = stored = time.perf_counter()
+    checkpoint.keep_room(trainer)
+
+    def save() -> None:
+        try:
+            checkpoint.save(trainer)
+        except OSError as error:
+            failed = f"a checkpoint could not be written: {error.strerror or error}; learning goes on"
+            on_progress(Progress("train", trainer.step / trainer.schedule.steps, message=failed))
+
     try:
-        _train(trainer, checkpoint, on_progress)
-        trained = time.perf_counter()
-        trainer.forget_clip()
-        on_progress(Progress("bake", 0.0))
+        for record in trainer.run():
+            on_progress(Progress("train", record.step / record.steps, psnr_db=record.psnr))
+            if time.perf_counter() - stored > CHECKPOINT_SECONDS[trainer.device.type]:
+                save()
+                stored = time.perf_counter()
+    finally:
+        if trainer.is_between_steps and trainer.step:
+            save()
+        checkpoint.remove_room()
+    return time.perf_counter() - started
 
-        def report(done: float) -> None:
-            on_progress(Progress("bake", done))
 
-        layers, psnr = bake(trainer.field, clip, lambda: _source_frames(clip), trainer.device, report)
-    except KeyboardInterrupt:
-        checkpoint.save(trainer)
-        raise
+def _bake(trainer: Trainer, clip: Clip, on_progress: OnProgress) -> tuple[Sequence[BakedLayer], dict[str, Any]]:
+    """The layers, and figures of how they were learned."""
+    started = time.perf_counter()
+    trainer.forget_clip()
+    on_progress(Progress("bake", 0.0))
+
+    def report(done: float) -> None:
+        on_progress(Progress("bake", done))
+
+    layers, psnr = bake(trainer.field, clip, lambda: _source_frames(clip), trainer.device, report)
     return layers, {
         "psnr": float(np.mean(psnr)),
         "psnr_per_frame": psnr,
-        "train_seconds": trained - started,
-        "bake_seconds": time.perf_counter() - trained,
+        "bake_seconds": time.perf_counter() - started,
         "history": [asdict(record) for record in trainer.history],
     }
-
-
-def _train(trainer: Trainer, checkpoint: Checkpoint, on_progress: OnProgress) -> None:
-    """Run to the end, and store a checkpoint every minute."""
-    stored = time.perf_counter()
-    for record in trainer.run():
-        on_progress(Progress("train", record.step / record.steps, psnr_db=record.psnr))
-        if time.perf_counter() - stored > CHECKPOINT_SECONDS:
-            checkpoint.save(trainer)
-            stored = time.perf_counter()
 
 
 def _source_frames(clip: Clip) -> Iterator[np.ndarray]:
@@ -150,7 +176,16 @@ def _check_disk(clip: Clip, out: Path) -> None:
     width, height = clip.source.size
     layers = len(clip.layer_names)
     uv_grids = layers * clip.frames[..., 0].size
-    needed = clip.masks.coverage.size + uv_grids + layers * (len(clip.frames) * 2**18 + 16 * width * height) + 2**29
+    needed = (
+        LEAST_DISK_BYTES
+        + clip.masks.coverage.size
+        + uv_grids
+        + layers * (len(clip.frames) * 2**18 + 16 * width * height)
+    )
+    _check_room(out, needed)
+
+
+def _check_room(out: Path, needed: int) -> None:
     free = shutil.disk_usage(out.resolve().parent).free
     if needed > free:
         raise LayerloomError(

@@ -1,6 +1,6 @@
 """The command line: finds the command that was typed, runs it, and says what went wrong in one line.
 
-Exit codes: 0 done, 1 unexpected, 2 bad usage or input (one line), 130 interrupted.
+Exit codes: 0 done, 1 unexpected, 2 bad usage or input (one line); 130, 143, 129 ended by ctrl-C, SIGTERM, SIGHUP.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import functools
 import io
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from tyro.conf import FlagCreatePairsOff
 
 from layerloom.cli.commands import cache, decompose, demo, edit, evaluate, export, info, render
 from layerloom.core.errors import LayerloomError
+from layerloom.core.interrupts import Terminated, terminations_as_interrupts
 
 DESCRIPTION = "Turn a video into layers that are edited as still images, and the edited images back into video."
 
@@ -44,11 +46,13 @@ OUTSIDE_ERRORS = {
 def main() -> None:
     """One command, as it was typed. Errors of the user's are one line; exit codes as docs/commands.md says."""
     try:
-        _parse(sys.argv[1:])()
+        with terminations_as_interrupts():
+            _parse(sys.argv[1:])()
     except LayerloomError as error:
         _fail(f"{error}{_options(error)}", 2)
     except KeyboardInterrupt as interrupt:
-        _fail(str(interrupt) or "interrupted", 130)
+        number = interrupt.number if isinstance(interrupt, Terminated) else signal.SIGINT
+        _fail(str(interrupt) or "interrupted", 128 + number)
     except BrokenPipeError:
         # The reader of our output went away; nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -120,7 +124,8 @@ def _options(error: LayerloomError) -> str:
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"layerloom: {' '.join(message.split())}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        print(f"layerloom: {' '.join(message.split())}", file=sys.stderr, flush=True)
     sys.exit(code)
 
 

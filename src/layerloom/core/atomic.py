@@ -23,6 +23,7 @@ import psutil
 from layerloom.core.errors import LayerloomError
 
 LEFTOVER = re.compile(r"\..*\.([0-9a-f]{4})-(\d+)-[0-9a-f]{6}\.partial(\.\w+)?")
+LOCK_SUFFIX = ".layerloom-lock"
 FOREIGN_DAYS = 7
 """Until then, what another machine that shares the folder began may still be in work."""
 
@@ -64,6 +65,11 @@ def new_folder(path: Path) -> Generator[Path]:
         shutil.rmtree(filling, ignore_errors=True)
 
 
+def lock_file(path: Path) -> Path:
+    """Where the lock lies, for `only_writer`, of what is to be made at `path`."""
+    return path.with_name(f".{path.name[:80]}{LOCK_SUFFIX}")
+
+
 @contextlib.contextmanager
 def only_writer(path: Path) -> Generator[None]:
     """Hold the lock file at `path`, in a folder that is there; it goes with the process, however that ends.
@@ -81,12 +87,14 @@ def only_writer(path: Path) -> Generator[None]:
 
 
 def leftovers(folder: Path) -> Iterator[Path]:
-    """Files and folders in `folder` whose writer is gone."""
+    """Files and folders in `folder` whose writer is gone; locks that nobody holds are removed on the way."""
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
             match = LEFTOVER.fullmatch(entry.name)
             if match and _is_abandoned(entry, match[1], int(match[2])):
                 yield Path(entry.path)
+            if entry.name.endswith(LOCK_SUFFIX):
+                _remove_free_lock(Path(entry.path))
 
 
 def remove(path: Path) -> None:
@@ -126,6 +134,11 @@ def _is_abandoned(entry: os.DirEntry[str], machine: str, process: int) -> bool:
         return True
     except (OSError, psutil.Error):
         return False
+
+
+def _remove_free_lock(path: Path) -> None:
+    with contextlib.suppress(OSError), only_writer(path):
+        pass
 
 
 def _lock(path: Path) -> int:

@@ -1,21 +1,18 @@
 """The training loop: a generator of records that can be stopped, stored and taken up again."""
 
-import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from layerloom.core.geometry import Size, transform_points
+from layerloom.core.interrupts import postponed_interrupts
 from layerloom.data.clip import Clip
 from layerloom.model.canvas import ZONE_CELL_TEXELS, Canvas, plan_canvases, plan_zone
 from layerloom.model.field import LayeredField
@@ -62,6 +59,8 @@ class Trainer:
         )
         self.zone = torch.from_numpy(plan_zone(clip.masks.coverage, self.canvases[-1])).to(device)
         self.step = 0
+        self.is_between_steps = True
+        """Whether the state is whole; not after a step that failed."""
         rates = settings.rates
         self.schedule = Schedule(settings.steps, rates.decay_from, rates.final_share, settings.patience_db)
         self.history: list[TrainingRecord] = []
@@ -76,10 +75,14 @@ class Trainer:
         self.optimiser, self._fused = self._choose_step()
 
     def run(self) -> Iterator[TrainingRecord]:
-        """Train to the end. The caller may stop iterating at any point and call `save`."""
+        """Train to the end. The caller may stop iterating at any point and take the `state`.
+
+        An interrupt waits for the end of a step, so that the state is whole when it is raised.
+        """
         started = reported = time.perf_counter()
         while self.step < self.schedule.steps:
-            self.take_step()
+            with postponed_interrupts():
+                self.take_step()
             now = time.perf_counter()
             if now - reported > REPORT_SECONDS or self.step == self.schedule.steps:
                 reported = now
@@ -87,6 +90,7 @@ class Trainer:
 
     def take_step(self) -> None:
         """The next one, at its rates."""
+        self.is_between_steps = False
         self.optimiser.scale_rates(self.schedule.share_of_rates(self.step))
         self._compute_or_replay()
         self.step += 1
@@ -95,6 +99,7 @@ class Trainer:
             colour, steps = self._since_told.tolist()
             self.schedule.note(_colour_psnr(colour / steps))
             self._since_told.zero_()
+        self.is_between_steps = True
 
     def take_unrecorded_steps(self) -> None:
         """One step of each kind that a training has, as they come: it loads their kernels."""
@@ -107,31 +112,34 @@ class Trainer:
         self._fused = None
         del self.sampler
 
-    def save(self, path: Path) -> None:
-        """Write what `load` needs to go on: parameters, optimiser state and the step."""
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What `restore` needs to go on as if nothing had been: tensors on the host, and plain values for JSON."""
         tensors = {f"field.{name}": value for name, value in self.field.state_dict().items()}
         tensors |= {f"adam.{name}": value for name, value in self.optimiser.state().items()}
-        temporary = path.with_suffix(".tmp")
-        contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        history = json.dumps([asdict(record) for record in self.history])
-        gains = json.dumps({"psnr_db": self.schedule.psnr_db, "since_told": self._since_told.tolist()})
-        save_file(contiguous, temporary, {"step": str(self.step), "history": history, "gains": gains})
-        temporary.replace(path)
+        tensors |= {"recent": self._recent, "since_told": self._since_told, "random": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            tensors["random_cuda"] = torch.cuda.get_rng_state(self.device)
+        history = [asdict(record) for record in self.history]
+        progress = {"step": self.step, "psnr_db": self.schedule.psnr_db, "history": history}
+        return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}, progress
 
-    def load(self, path: Path) -> None:
-        """Go on where `save` stopped, for the same clip and settings."""
-        with safe_open(path, "pt", device=str(self.device)) as stored:
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
-            metadata = stored.metadata()
-        self.field.load_state_dict({n.removeprefix("field."): v for n, v in tensors.items() if n.startswith("field.")})
-        self.optimiser.load({n.removeprefix("adam."): v for n, v in tensors.items() if n.startswith("adam.")})
-        self.step = int(metadata["step"])
-        self.history = [TrainingRecord(**entry) for entry in json.loads(metadata["history"])]
-        gains = json.loads(metadata["gains"])
-        for psnr_db in gains["psnr_db"]:
+    def restore(self, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken, for the same clip and settings.
+
+        KeyError, TypeError, ValueError or RuntimeError for what is no such state.
+        """
+        parts = {name: value.to(self.device) for name, value in tensors.items() if not name.startswith("random")}
+        self.field.load_state_dict({n.removeprefix("field."): v for n, v in parts.items() if n.startswith("field.")})
+        self.optimiser.load({n.removeprefix("adam."): v for n, v in parts.items() if n.startswith("adam.")})
+        self._recent.copy_(parts["recent"])
+        self._since_told.copy_(parts["since_told"])
+        self.step = int(progress["step"])
+        self.history = [TrainingRecord(**entry) for entry in progress["history"]]
+        for psnr_db in progress["psnr_db"]:
             self.schedule.note(psnr_db)
-        self._since_told.copy_(torch.tensor(gains["since_told"]))
-        torch.manual_seed(self.settings.seed + self.step)
+        torch.set_rng_state(tensors["random"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random_cuda"], self.device)
 
     def _active_terms(self) -> tuple[Term, ...]:
         return tuple(term for term in TERMS if self.step <= term.active_until * self.settings.steps)

@@ -2,7 +2,7 @@
 
 import contextlib
 import shlex
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,6 +24,7 @@ from layerloom.cli.arguments import (
 )
 from layerloom.cli.console import Console
 from layerloom.core.device import wake_gpu
+from layerloom.core.errors import LayerloomError
 from layerloom.core.progress import Progress
 from layerloom.data.clip import Clip
 from layerloom.data.clip_store import open_store
@@ -81,6 +82,12 @@ def decompose(
         from layerloom.decompose import decompose as learn
         from layerloom.prepare.prepare import prepare
 
+        stages: set[str] = set()
+
+        def report(progress: Progress) -> None:
+            stages.add(progress.stage)
+            console.report(progress)
+
         def make_clip() -> Clip:
             return prepare(
                 footage,
@@ -93,11 +100,11 @@ def decompose(
                 flow_weights=flow_weights,
                 device=device,
                 cache="off" if no_cache else open_store(cache, cache_gib),
-                on_progress=console.report,
+                on_progress=report,
             )
 
-        with _offering_to_resume(out):
-            project = learn(make_clip, out, device=device, seed=seed, resume=resume, on_progress=console.report)
+        with _offering_to_resume(out, stages):
+            project = learn(make_clip, out, device=device, seed=seed, resume=resume, on_progress=report)
             psnr, names = project.figures["psnr"], [layer.name for layer in project.layers]
             console.result(
                 f"{out}: {psnr:.2f} dB, layers from front to back: {', '.join(names)}\n{_next_steps(out, names[0])}",
@@ -116,12 +123,17 @@ def _next_steps(project: Path, layer: str) -> str:
 
 
 @contextlib.contextmanager
-def _offering_to_resume(out: Path) -> Generator[None]:
+def _offering_to_resume(out: Path, stages: Collection[str]) -> Generator[None]:
+    """Say how to go on after an end that came too early, in one of the `stages` that were reported."""
     from layerloom.train.checkpoint import is_resumable
 
+    goes_on = "the same command with --resume goes on from here"
     try:
         yield
-    except KeyboardInterrupt:
-        if is_resumable(out):
-            raise KeyboardInterrupt("interrupted; the same command with --resume goes on from here") from None
-        raise KeyboardInterrupt("interrupted; nothing was written") from None
+    except KeyboardInterrupt as interrupt:
+        interrupt.args = (f"interrupted; {goes_on if is_resumable(out) else 'nothing was written'}",)
+        raise
+    except (LayerloomError, OSError) as error:
+        if not {"train", "bake", "store"}.isdisjoint(stages) and is_resumable(out):
+            raise LayerloomError(f"{error}; what was learned is kept: {goes_on}") from error
+        raise
