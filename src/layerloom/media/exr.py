@@ -2,7 +2,7 @@
 
 import functools
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -75,6 +75,8 @@ def _exr_layers(path: Path, length: int, changed: int) -> tuple[ExrLayer, ...]:
             alpha = channels[-1].rpartition(".")[2].upper() in ("A", "ALPHA")
             layers.append(ExrLayer(name, number, channels, size, bits, alpha))
     if not layers:
+        layers = _lone_channels(headers)
+    if not layers:
         raise LayerloomError(f"{path}: no channels R, G, B or Y, but {', '.join(others[:20])}")
     return tuple(layers)
 
@@ -139,6 +141,19 @@ def _text(file: BinaryIO) -> str:
         if not letter or len(letters) > 255:
             raise ValueError("a name without an end")
     return letters.decode("utf-8", "replace")
+
+
+def _lone_channels(headers: Sequence[_Header]) -> list[ExrLayer]:
+    """Of a file without colours, parts of a single channel, as mattes have: they are grey."""
+    found: list[ExrLayer] = []
+    for number, header in enumerate(headers):
+        if len(header.channels) == 1 and not header.channels.keys() & {"Z", "depth.Z"}:
+            ((name, kind),) = header.channels.items()
+            left, top, right, bottom = header.display
+            size = right - left + 1, bottom - top + 1
+            bits = 16 if kind == HALF else 32
+            found.append(ExrLayer(header.name or name, number, (name,) * 3, size, bits, has_alpha=False))
+    return found
 
 
 def _unreadable(path: Path) -> LayerloomError:

@@ -7,9 +7,12 @@ From bottom to top, all of the canvas' size and 8 bit:
     paint here    empty
 """
 
+import shutil
+import struct
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,7 +23,8 @@ from jaxtyping import Float32, Num, UInt8
 from layerloom import media
 from layerloom.core.atomic import atomic_file
 from layerloom.core.errors import LayerloomError
-from layerloom.media.formats import DOCUMENT_SUFFIXES
+from layerloom.media.formats import DOCUMENT_SUFFIXES, kind_of
+from layerloom.media.limits import check_count, check_size, limit
 
 # psd-tools is imported where a PSD is read or written: it takes longer to load than most commands run.
 
@@ -36,12 +40,17 @@ def read_picture(path: Path) -> Num[np.ndarray, "h w c"]:
     that its program flattened. Raises LayerloomError.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in DOCUMENT_SUFFIXES:
-        return media.read_image(path)
-    if not path.is_file():
+    if path.suffix.lower() in DOCUMENT_SUFFIXES and not path.is_file():
         raise LayerloomError(f"{path}: no such file")
-    return _read_ora(path) if suffix == ".ora" else _read_psd(path)
+    kind = kind_of(path)
+    if kind == "ora":
+        return _read_ora(path)
+    if kind == "psd":
+        return _read_psd(path)
+    if path.suffix.lower() in DOCUMENT_SUFFIXES:
+        name = "OpenRaster document" if path.suffix.lower() == ".ora" else "PSD"
+        raise LayerloomError(f"{path}: not a readable {name}; the file is damaged or of another kind")
+    return media.read_image(path)
 
 
 def write_document(path: Path, texture: Float32[np.ndarray, "h w 4"]) -> None:
@@ -79,17 +88,33 @@ def _read_psd(path: Path) -> Num[np.ndarray, "h w 4"]:
     from psd_tools.composite import composite
     from psd_tools.constants import ColorMode
 
+    _check_psd_header(path)
     try:
         document = PSDImage.open(path)
+        layers = list(document.descendants())
+        sizes = [(layer.width, layer.height) for layer in layers]
     except Exception as error:  # psd-tools raises whatever its parser meets in a damaged file.
         raise LayerloomError(f"{path}: not a readable PSD; the file is damaged or of another kind") from error
     if document.color_mode != ColorMode.RGB:
         raise LayerloomError(f"{path}: a document in {document.color_mode.name}; RGB is allowed")
+    check_count(path, len(layers), "layers")
+    for size in sizes:
+        check_size(path, size)
     try:
         colour, _, alpha = composite(document, color=0.0, alpha=0.0)
     except Exception as error:
         raise LayerloomError(f"{path}: its layers cannot be flattened here ({error}); save it flattened") from error
     return media.quantise(np.dstack([colour[..., :3], alpha]), 8 if document.depth == 8 else 16)
+
+
+def _check_psd_header(path: Path) -> None:
+    """LayerloomError for a document larger than the limits, before its parser sees it."""
+    with path.open("rb") as file:
+        header = file.read(26)
+    if len(header) < 26:
+        raise LayerloomError(f"{path}: not a readable PSD; the file is damaged or of another kind")
+    height, width = struct.unpack(">II", header[14:22])
+    check_size(path, (width, height))
 
 
 def _write_ora(path: Path, layers: dict[str, UInt8[np.ndarray, "h w c"]]) -> None:
@@ -127,23 +152,57 @@ def _file_name(layer: str) -> str:
 def _read_ora(path: Path) -> Num[np.ndarray, "h w c"]:
     try:
         with zipfile.ZipFile(path) as archive:
-            stack = ElementTree.fromstring(archive.read("stack.xml")) if "stack.xml" in archive.namelist() else None
+            document = _OraFile(path, archive)
+            stack = document.stack()
             if stack is None or not _is_plain(stack):
-                return _picture(archive, "mergedimage.png")
-            return _flatten(archive, stack)
+                return document.picture("mergedimage.png")
+            return _flatten(document, stack)
+    except LayerloomError:
+        raise
     except KeyError as missing:
         raise LayerloomError(f"{path}: no {missing.args[0]} in it; save it again as OpenRaster") from None
-    except (zipfile.BadZipFile, ElementTree.ParseError, ValueError, LayerloomError) as error:
+    except Exception as error:  # ZIP and XML have many ways to be damaged.
         raise LayerloomError(
             f"{path}: not a readable OpenRaster document; the file is damaged or of another kind"
         ) from error
 
 
-def _picture(archive: zipfile.ZipFile, name: str) -> Num[np.ndarray, "h w c"]:
-    if name not in archive.namelist():
-        raise KeyError(name)
-    with tempfile.TemporaryDirectory() as folder:
-        return media.read_image(Path(archive.extract(name, folder)))
+MOST_XML_BYTES = 1 << 22
+BYTES_PER_PIXEL = 8
+
+
+@dataclass(frozen=True)
+class _OraFile:
+    """An open document; each part is checked before it is unpacked."""
+
+    path: Path
+    archive: zipfile.ZipFile
+
+    def stack(self) -> ElementTree.Element | None:
+        """The layers, top to bottom; None where there are none. LayerloomError where they are too many or too large."""
+        if "stack.xml" not in self.archive.namelist():
+            return None
+        self._check_bytes("stack.xml", MOST_XML_BYTES)
+        stack = ElementTree.fromstring(self.archive.read("stack.xml"))
+        check_count(self.path, sum(1 for _ in stack.iter("layer")), "layers")
+        check_size(self.path, (int(stack.attrib["w"]), int(stack.attrib["h"])))
+        return stack
+
+    def picture(self, name: str) -> Num[np.ndarray, "h w c"]:
+        """A picture among the parts. KeyError without it."""
+        if name not in self.archive.namelist():
+            raise KeyError(name)
+        self._check_bytes(name, BYTES_PER_PIXEL * limit("LAYERLOOM_MAX_PIXELS"))
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "picture"
+            with self.archive.open(name) as packed, file.open("wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked)
+            return media.read_image(file)
+
+    def _check_bytes(self, name: str, most: int) -> None:
+        length = self.archive.getinfo(name).file_size
+        if length > most:
+            raise LayerloomError(f"{self.path}: {name} in it is of {length} bytes; at most {most} are read")
 
 
 def _is_plain(stack: ElementTree.Element) -> bool:
@@ -154,18 +213,16 @@ def _is_plain(stack: ElementTree.Element) -> bool:
     )
 
 
-def _flatten(archive: zipfile.ZipFile, stack: ElementTree.Element) -> Num[np.ndarray, "h w 4"]:
+def _flatten(document: _OraFile, stack: ElementTree.Element) -> Num[np.ndarray, "h w 4"]:
     """Visible layers over one another, at the deepest one's depth."""
     premultiplied, depth = np.zeros((int(stack.attrib["h"]), int(stack.attrib["w"]), 4), np.float32), 8
     for layer in _visible(stack):
-        picture = _picture(archive, layer.attrib["src"])
+        picture = document.picture(layer.attrib["src"])
         depth = max(depth, 8 * picture.itemsize)
-        over = np.zeros_like(premultiplied)
-        _put(over, media.to_float(picture), int(layer.get("x", 0)), int(layer.get("y", 0)))
-        opacity = np.float32(layer.get("opacity", 1))
-        premultiplied = over * opacity + premultiplied * (1 - over[..., 3:] * opacity)
+        opacity = min(max(float(layer.get("opacity", 1)), 0), 1)
+        _lay_over(premultiplied, media.to_float(picture), (int(layer.get("x", 0)), int(layer.get("y", 0))), opacity)
     colour = premultiplied[..., :3] / np.maximum(premultiplied[..., 3:], np.float32(1e-6))
-    return media.quantise(np.dstack([colour, premultiplied[..., 3]]), depth)
+    return media.quantise(np.dstack([colour, premultiplied[..., 3]]), 8 if depth == 8 else 16)
 
 
 def _visible(stack: ElementTree.Element) -> Iterator[ElementTree.Element]:
@@ -179,11 +236,14 @@ def _visible(stack: ElementTree.Element) -> Iterator[ElementTree.Element]:
             yield part
 
 
-def _put(canvas: Float32[np.ndarray, "h w 4"], picture: Float32[np.ndarray, "y x c"], left: int, top: int) -> None:
-    """Put a straight picture on a premultiplied canvas, cut at its borders."""
-    height, width = picture.shape[:2]
+def _lay_over(
+    canvas: Float32[np.ndarray, "h w 4"], picture: Float32[np.ndarray, "y x c"], corner: tuple[int, int], opacity: float
+) -> None:
+    """A straight picture over a premultiplied canvas, cut at its borders; corner: left, top."""
+    (left, top), (height, width) = corner, picture.shape[:2]
     y, x = slice(max(top, 0), max(top + height, 0)), slice(max(left, 0), max(left + width, 0))
-    place = canvas[y, x]
-    part = picture[max(-top, 0) :, max(-left, 0) :][: place.shape[0], : place.shape[1]]
+    under = canvas[y, x]
+    part = picture[max(-top, 0) :, max(-left, 0) :][: under.shape[0], : under.shape[1]]
     alpha = part[..., 3:] if part.shape[2] == 4 else np.ones_like(part[..., :1])
-    place[:] = np.dstack([part[..., :3] * alpha, alpha])
+    over = np.dstack([part[..., :3] * alpha, alpha]) * np.float32(opacity)
+    under[:] = over + under * (1 - over[..., 3:])

@@ -20,6 +20,7 @@ from layerloom.core.progress import OnProgress, Progress, silent
 from layerloom.core.quality import check_quality, default_long_edge
 from layerloom.data.clip import Clip, FlowField, FlowFields, Masks, Preparation, SourceReference
 from layerloom.data.clip_store import ClipStore, DamagedEntry, open_store
+from layerloom.prepare.cuts import cut_notes
 from layerloom.prepare.discover.objects import discover_masks
 from layerloom.prepare.flow.compute import FIELD_LONG_EDGE, FlowSource, compute_flow, pair_matcher
 from layerloom.prepare.flow.long_range import distant_flow
@@ -36,6 +37,8 @@ FINDING_LONG_EDGE = 384
 DOUBTFUL = 0.9
 """Found objects should hold at least this share of what surely moves and departs from the background."""
 LONG_EDGES = range(64, 8193)
+LEAST_SIDE = 12
+"""Of frames as they are learned, in pixels: optical flow needs as many."""
 
 Frames = range | tuple[int | None, int | None]
 """A part of the source, half-open, counted from 0; None stands for its beginning or end."""
@@ -110,6 +113,13 @@ def prepare(
         FlowSource(method, None if flow_weights is None else Path(flow_weights), chosen, used.start),
         chosen,
     )
+    if min(inputs.size) < LEAST_SIDE:
+        width, height = inputs.size
+        at_size = "" if inputs.size == info.size else f" ({width}x{height} for learning)"
+        raise LayerloomError(
+            f"{info.path}: {info.size[0]}x{info.size[1]} pixels{at_size}; at least {LEAST_SIDE} a side are needed",
+            "long_edge",
+        )
     key = clip_key(inputs.source, inputs.size, inputs.masks, inputs.flow)
     preparation = Preparation(dial, inputs.masks, str(flow), key)
     store = cache if isinstance(cache, ClipStore) else open_store(cache)
@@ -155,7 +165,7 @@ def _make_clip(inputs: Inputs, preparation: Preparation, on_progress: OnProgress
     warming = _start_warming_up(size, inputs.device)
     _check_memory(len(used), size, inputs.info.path)
     images = _read_frames(inputs, on_progress)
-    notes = list(inputs.info.notes)
+    notes = [*inputs.info.notes, *cut_notes(images, used.start)]
     given = None
     if inputs.masks is not None:
         given = load_masks(inputs.masks, used, size, inputs.info.frames, inputs.info.names, notes.append)
