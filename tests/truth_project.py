@@ -34,7 +34,9 @@ def make_truth_project(
         for number, frame in enumerate(clip.frames):
             media.write_image(source / f"{number:05d}.png", frame)
     found = media.probe(source)
-    reference = SourceReference(source, found.fingerprint, found.size, 0, found.frames, found.fps, found.timestamps)
+    reference = SourceReference(
+        source, found.fingerprint, found.size, 0, found.frames, found.fps, found.timestamps, found.description
+    )
     size = training_size or clip.size
     layers = [_bake(clip, layer, size, texels_per_pixel) for layer in range(len(clip.names))]
     weights = {"texture.table": np.arange(6, dtype=np.float32).reshape(3, 2)}

@@ -40,6 +40,9 @@ COPIED_SUBTITLES = {
 }
 """Subtitles are copied or left out, and that is said."""
 
+QUICKTIME_LANGUAGES = {"deu": "ger", "nld": "dut", "swe": "sve", "ell": "gre", "isl": "ice", "zho": "chi"}
+"""MOV knows these by other codes than ISO 639-2/T's."""
+
 TRIED_PACKETS = 24
 """Of a sound track, until it counts as one that cannot be decoded."""
 
@@ -191,7 +194,8 @@ class TrackCopier:
             target = output.add_stream_from_template(stream)
             packets = self._copied(container, stream, target, warm_up)
         if track.language:
-            target.metadata["language"] = track.language
+            quicktime = QUICKTIME_LANGUAGES if output.format.name == "mov" else {}
+            target.metadata["language"] = quicktime.get(track.language, track.language)
         if track.title:
             target.metadata["title"] = track.title
         target.disposition = Disposition.default if track.default else Disposition(0)

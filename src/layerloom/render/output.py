@@ -81,7 +81,7 @@ class _SourceFrames:
         self._stored: Iterator[np.ndarray] = iter(())
         self._next = -1
 
-    def finish(self, shot: Shot, picture: Num[np.ndarray, "h w c"]) -> Num[np.ndarray, "h w c"]:
+    def finish(self, shot: Shot, picture: Num[np.ndarray, "h w c"]) -> Num[np.ndarray, "h w channels"]:
         """A shot of another view keeps what was drawn: opaque, and its light decoded by the writer."""
         if picture.shape[2] == 4 or not is_still(self._project, shot):
             return _opaque(picture) if self._wants_alpha and picture.shape[2] == 3 else picture
