@@ -11,6 +11,7 @@ from editor_page import Served, drag, on_page, open_browser, open_page, psnr, re
 from playwright.sync_api import Browser
 from truth_project import make_truth_project
 
+from layerloom import media
 from layerloom.data.project import Project
 from layerloom.editor.session import session_edits
 from layerloom.render.stream import render_images
@@ -182,4 +183,53 @@ def test_a_colour_is_picked_from_the_picture(browser: Browser, served: Served) -
     page.keyboard.up("Alt")
     colour = json.loads(json.dumps(page.evaluate("() => layerloom.settings.colour")))
     assert np.abs(np.array(colour) * 255 - picture[60, 100]).max() <= 1
+    page.close()
+
+
+def test_a_picture_is_dropped_moved_and_exported(
+    browser: Browser, served: Served, project: Project, tmp_path: Path
+) -> None:
+    page = open_page(browser, served.address)
+    picture = np.full((40, 60, 4), 255, np.uint8)
+    picture[..., 2] = 0
+    media.write_image(tmp_path / "yellow.png", picture)
+    show(page, 2)
+    with page.expect_file_chooser() as chosen:
+        page.get_by_role("button", name="A picture or video on the chosen layer").click()
+    chosen.value.set_files(tmp_path / "yellow.png")
+    until(lambda: revision(page) == 1 and page.evaluate("() => layerloom.stage.place !== null"))
+    middle = page.evaluate("() => [layerloom.stage.place.x, layerloom.stage.place.y]")
+    drag(page, [tuple(middle), (middle[0] + 40, middle[1] + 20)])
+    until(lambda: revision(page) == 2)
+    place = page.evaluate("() => layerloom.session.state.edits[0].edit.place")
+    assert abs(place["x"] - middle[0] - 40) < 1 and abs(place["y"] - middle[1] - 20) < 1
+    edits = session_edits(project)
+    assert psnr(show(page, 5), list(render_images(project, edits))[5]) > 45
+
+    page.get_by_role("button", name="Export the film or its layers").click()
+    page.get_by_label("As", exact=True).select_option("ffv1")
+    page.get_by_role("dialog").get_by_role("button", name="Export").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Save the export").click(timeout=60_000)
+    film = tmp_path / "film.mkv"
+    download.value.save_as(film)
+    for frame, expected in zip(media.read_frames(film), render_images(project, edits), strict=True):
+        assert psnr(frame, expected) > 40
+    page.close()
+
+
+def test_words_are_placed_and_fill_takes_a_region(browser: Browser, served: Served, project: Project) -> None:
+    page = open_page(browser, served.address)
+    before = show(page, 1)
+    page.get_by_role("button", name="Words on the chosen layer").click()
+    page.get_by_label("Words", exact=True).fill("HELLO")
+    page.get_by_role("dialog").get_by_role("button", name="Place").click()
+    until(lambda: revision(page) == 1)
+    until(lambda: not np.array_equal(show(page, 1), before))
+    worded = show(page, 1)
+    page.locator(".stage").focus()
+    page.keyboard.press("g")
+    page.mouse.click(*on_page(page, *object_middle(project, 1)))
+    until(lambda: revision(page) == 2)
+    assert not np.array_equal(show(page, 1), worded)
     page.close()

@@ -11,6 +11,8 @@ import { Pointer } from "./pointer";
 import type { BrushSettings } from "./tools/paint";
 import { button, h } from "./ui/dom";
 import { openHelp } from "./ui/help";
+import { Jobs } from "./ui/jobs";
+import { askBackground, askWords, chooseFile, placeFile, replaceTexture, type Aim } from "./ui/add";
 import { Panel } from "./ui/panel";
 import { Timeline } from "./ui/timeline";
 
@@ -46,6 +48,7 @@ export class App {
     smoothing: 0.35,
     pressureSize: true,
   };
+  private readonly jobs: Jobs;
   private readonly timeline: Timeline;
   private resting = 0;
   private readonly top = h("header", { class: "top" });
@@ -69,6 +72,10 @@ export class App {
     this.stage = new Stage(canvas, overlay, gl, this.session, compositor, this.frames, this.player);
     this.pointer = new Pointer(area, this);
     this.panel = new Panel(this.session, this.settings, this.pointer.panelActions());
+    this.jobs = new Jobs(this.session);
+    this.panel.adding.append(...this.adders());
+    this.panel.element.append(this.jobs.element);
+    this.acceptFiles(area);
     root.replaceChildren(this.header(facts), this.tools(), area, this.panel.element, this.timeline.element);
     this.listen();
     void this.load(facts, compositor);
@@ -129,6 +136,7 @@ export class App {
       this.offline,
       this.undoing,
       this.redoing,
+      button("Export…", "Export the film or its layers", () => this.jobs.ask()),
       button("?", "Keys (?)", openHelp),
     );
     return this.top;
@@ -136,6 +144,53 @@ export class App {
 
   private tools(): HTMLElement {
     return h("nav", { class: "tools", role: "toolbar", "aria-label": "Tools", "aria-orientation": "vertical" }, ...this.pointer.buttons());
+  }
+
+  /** Where something new is to lie: in the middle of the frame, on the chosen layer. */
+  private aim(at?: [number, number]): Aim {
+    const { facts } = this.session;
+    return {
+      layer: facts.layers[this.stage.layer].name,
+      frame: facts.first_frame + this.player.frame,
+      at: at ?? [Math.round(facts.width / 2), Math.round(facts.height / 2)],
+    };
+  }
+
+  private adders(): HTMLButtonElement[] {
+    const choose = (id: string | null) => id && this.pointer.chooseEdit(id);
+    return [
+      button("Words…", "Words on the chosen layer", () => void askWords(this.session, this.aim()).then(choose)),
+      button("Picture…", "A picture or video on the chosen layer", async () => {
+        const file = await chooseFile("image/*,video/*");
+        if (file) choose(await placeFile(this.session, file, this.aim()));
+      }),
+      button("Texture…", "An edited copy of the chosen layer's texture", async () => {
+        const file = await chooseFile("image/*,.psd,.ora,.exr");
+        if (file) await replaceTexture(this.session, file, this.aim().layer);
+      }),
+      button("Background…", "Another background", () => void askBackground(this.session)),
+    ];
+  }
+
+  /** Pictures and videos may be dropped on the frame, or pasted. */
+  private acceptFiles(area: HTMLElement): void {
+    area.addEventListener("dragover", (event) => event.preventDefault());
+    area.addEventListener("drop", (event) => {
+      event.preventDefault();
+      const { left, top } = area.getBoundingClientRect();
+      const at = this.stage.frameView.toPicture([(event.clientX - left) * devicePixelRatio, (event.clientY - top) * devicePixelRatio]);
+      const [file] = event.dataTransfer?.files ?? [];
+      if (file) void this.takeFile(file, at);
+    });
+    window.addEventListener("paste", (event) => {
+      const [file] = event.clipboardData?.files ?? [];
+      if (file) void this.takeFile(file);
+    });
+  }
+
+  private async takeFile(file: File, at?: [number, number]): Promise<void> {
+    const id = await placeFile(this.session, file, this.aim(at));
+    if (id) this.pointer.chooseEdit(id);
   }
 
   private listen(): void {
@@ -172,6 +227,7 @@ export class App {
     const [found] = await Promise.all([this.frames.get(frame), this.session.showFrame(frame)]);
     if (!found) this.problem(this.frames.problem);
     if (frame !== this.player.frame) return;
+    this.pointer.showPlace();
     this.stage.draw();
     clearTimeout(this.resting);
     this.resting = window.setTimeout(() => !this.player.isPlaying && this.frames.makeExact(frame), REST_MILLISECONDS);

@@ -2,21 +2,27 @@
 
 import type { App } from "./app";
 import { uvAt, type Point } from "./maps";
+import { fill } from "./fill";
+import type { PlacedEdit } from "./protocol";
 import type { PenPoint } from "./stroke";
+import { dragged, handleAt, placeOf, Previews } from "./tools/place";
 import { layerUnder, Stroke, type Kind } from "./tools/paint";
 import { button } from "./ui/dom";
 import type { PanelActions } from "./ui/panel";
 import type { View } from "./view";
 
-export type Tool = "brush" | "eraser" | "clone" | "hand";
+export type Tool = "brush" | "eraser" | "clone" | "fill" | "place" | "hand";
 
 const TOOLS: [Tool, string, string, string][] = [
   ["brush", "✎", "Brush (B)", "b"],
   ["eraser", "⌫", "Eraser (E)", "e"],
   ["clone", "⎘", "Clone (S); Alt-click sets where to copy from", "s"],
+  ["fill", "⛆", "Fill what looks alike (G)", "g"],
+  ["place", "⬚", "Place: move, scale and turn words and pictures (V)", "v"],
   ["hand", "✥", "Move the picture (H)", "h"],
 ];
-const KINDS: Record<Exclude<Tool, "hand">, Kind> = { brush: "paint", eraser: "erase", clone: "clone" };
+const KINDS: Partial<Record<Tool, Kind>> = { brush: "paint", eraser: "erase", clone: "clone" };
+const FILL_TOLERANCE = 28;
 
 export class Pointer {
   tool: Tool = "brush";
@@ -26,6 +32,8 @@ export class Pointer {
   private cloneShift: Point | null = null;
   private isSpaceHeld = false;
   private spaceDragged = false;
+  private chosen: string | null = null;
+  private readonly previews: Previews;
   private readonly tools = new Map<Tool, HTMLButtonElement>();
   private readonly fingers = new Map<number, Point>();
 
@@ -33,6 +41,7 @@ export class Pointer {
     private readonly area: HTMLElement,
     private readonly app: App,
   ) {
+    this.previews = new Previews(app.session.connection);
     area.addEventListener("pointerdown", (event) => this.down(event));
     area.addEventListener("pointermove", (event) => this.hover(event));
     area.addEventListener("pointerleave", () => this.leave());
@@ -66,6 +75,8 @@ export class Pointer {
       hideLayer: (layer, hidden) => void this.hide(layer, hidden),
       soloLayer: (layer) => void this.solo(layer),
       brushChanged: () => this.showBrush(),
+      chosenEdit: () => this.chosen,
+      chooseEdit: (id) => this.chooseEdit(id),
     };
   }
 
@@ -76,7 +87,8 @@ export class Pointer {
 
   showTool(): void {
     this.tools.forEach((found, tool) => found.setAttribute("aria-pressed", String(tool === this.tool)));
-    this.area.style.cursor = this.isMoving() ? "grab" : "none";
+    this.area.style.cursor = this.isMoving() ? "grab" : this.tool === "place" || this.tool === "fill" ? "crosshair" : "none";
+    this.showPlace();
     this.showBrush();
   }
 
@@ -100,7 +112,7 @@ export class Pointer {
   }
 
   private showBrush(): void {
-    this.app.stage.brushRadius = this.isMoving() ? 0 : this.app.settings.radius;
+    this.app.stage.brushRadius = this.isMoving() || !KINDS[this.tool] ? 0 : this.app.settings.radius;
     this.app.stage.draw();
   }
 
@@ -143,6 +155,8 @@ export class Pointer {
     if (this.isMoving() || event.button === 1) this.moveView(event, view, page);
     else if (stage.show === "wipe" && this.isOnWipe(view, page)) this.drag(event, (at) => this.setWipe(view, at));
     else if (event.altKey) this.pick(view, view.toPicture(page));
+    else if (this.tool === "place") this.dragPlace(event, view, page);
+    else if (this.tool === "fill") void this.fill(view, page);
     else if (event.button === 0) {
       player.pause();
       this.beginStroke(event, view, page);
@@ -174,7 +188,7 @@ export class Pointer {
         this.app.refresh();
       }
     }
-    const kind = KINDS[this.tool as keyof typeof KINDS];
+    const kind = KINDS[this.tool]!;
     if (kind === "clone" && !this.aim(onFrame, at)) return;
     const maps = onFrame ? frame!.maps : null;
     const stroke = new Stroke(session, stage.layer, maps, settings, kind, this.cloneShift ?? [0, 0]);
@@ -196,6 +210,72 @@ export class Pointer {
       void stroke.end();
       stage.draw();
     });
+  }
+
+  /** Choose an edit, and go to the frame that it is placed in. */
+  chooseEdit(id: string | null): void {
+    this.chosen = id;
+    const place = placeOf(this.chosenEdit());
+    if (place?.frame != null) {
+      this.tool = "place";
+      this.app.player.pause();
+      this.app.player.seek(place.frame - this.app.session.facts.first_frame);
+    }
+    this.app.refresh();
+  }
+
+  private chosenEdit(): PlacedEdit | undefined {
+    return this.app.session.state?.edits.find(({ id }) => id === this.chosen);
+  }
+
+  /** The gizmo is shown in the frame that a place is said in. */
+  showPlace(): void {
+    const { stage, player, session } = this.app;
+    const place = this.tool === "place" ? placeOf(this.chosenEdit()) : null;
+    stage.place = place?.frame === player.frame + session.facts.first_frame ? place : null;
+  }
+
+  private dragPlace(event: PointerEvent, view: View, page: Point): void {
+    const { stage, session } = this.app;
+    const placed = this.chosenEdit();
+    const place = stage.place;
+    const handle = place && handleAt(view, place, page);
+    if (!placed || !place || handle === null || view !== stage.frameView) return;
+    const start = view.toPicture(page);
+    let moved = placed;
+    this.drag(
+      event,
+      (at) => {
+        const next = dragged(place, handle, view, start, view.toPicture(at));
+        moved = { ...placed, edit: { ...placed.edit, place: next } as PlacedEdit["edit"] };
+        stage.place = next;
+        this.previews.show(moved);
+      },
+      () => moved !== placed && void this.previews.keep(session, moved),
+    );
+  }
+
+  /** Fill texels that look alike, of the layer under the pointer. */
+  private async fill(view: View, page: Point): Promise<void> {
+    const { stage, session, frames, player, settings } = this.app;
+    const at = view.toPicture(page);
+    const frame = frames.peek(player.frame);
+    const onFrame = view === stage.frameView;
+    if (!view.is(at) || (onFrame && !frame)) return;
+    if (onFrame && this.autoLayer) stage.choose(layerUnder(frame!.maps, view.size, at));
+    const layer = stage.layer;
+    const uv = onFrame ? uvAt(frame!.maps.layers[layer], view.size, at).uv : at;
+    const [width, height] = session.facts.layers[layer].canvas;
+    const colours = session.compositor.canvasColours(layer, session.scene.paintings[layer]);
+    const filled = fill(colours, width, height, Math.floor(uv[0]), Math.floor(uv[1]), FILL_TOLERANCE);
+    if (!filled) return;
+    const painting = session.painting(layer);
+    painting.begin();
+    painting.setMask(filled.mask, filled);
+    const light = onFrame ? session.compositor.lightTexture(frame!.maps, layer) : null;
+    painting.show({ ...settings, kind: "paint", cloneShift: [0, 0] }, light, session.compositor.texels[layer]!);
+    await session.sendStroke(layer, painting.end());
+    this.app.refresh();
   }
 
   /** Follow the pointer until it is let go of. */

@@ -33,6 +33,13 @@ export interface Camera {
   lock?: number | null;
 }
 
+/** Stop a long task. */
+export interface CancelJob {
+  type: "cancel";
+  operation: string;
+  id: string;
+}
+
 /** The view is narrowed about its middle until it shows no place beyond the source's frames that nobody saw. */
 export interface Crop {
   kind: "crop";
@@ -170,6 +177,13 @@ export interface PlacedEdit {
   enabled?: boolean;
 }
 
+/** Show an edit as it would be, while it is dragged: nothing is kept. Without an edit, as it is. */
+export interface PreviewEdit {
+  type: "preview";
+  operation: string;
+  placed?: PlacedEdit | null;
+}
+
 /** Make it again. */
 export interface Redo {
   type: "redo";
@@ -221,6 +235,14 @@ export interface Stabilize {
   kind: "stabilize";
   layer: string;
   strength?: number;
+}
+
+/** Write the edited film as a video, or the layers for other programs. */
+export interface StartExport {
+  type: "export";
+  operation: string;
+  kind?: "layers" | "video";
+  codec?: "ffv1" | "h264" | "hevc" | "prores" | "prores4444" | "vp9";
 }
 
 /** Where the session stands: sent when a page connects, and to all pages after every change. server_draws: why the page cannot draw this by itself; empty if it can. frames: of the output. backdrop: changes when the new background does; 0 for none. */
@@ -280,6 +302,6 @@ export interface Unshadow {
   layer: string;
 }
 
-export type Request = AddEdit | Redo | RemoveEdit | ReorderEdit | ReplaceEdit | Undo;
+export type Request = AddEdit | CancelJob | PreviewEdit | Redo | RemoveEdit | ReorderEdit | ReplaceEdit | StartExport | Undo;
 
 export type Answer = Done | Failed | Job | State;

@@ -8,6 +8,8 @@ import { uvAt, xyOf, type Point } from "./maps";
 import type { Player } from "./player";
 import type { Session } from "./session";
 import { View } from "./view";
+import type { At } from "./protocol";
+import { drawHandles } from "./tools/place";
 
 export type Show = "edited" | "source" | "wipe" | Look;
 export type Panes = "frame" | "texture" | "both";
@@ -19,6 +21,8 @@ export class Stage {
   layer: number;
   cursor: Point | null = null;
   brushRadius = 0;
+  /** Where the chosen edit lies, if it lies in the frame that is shown. */
+  place: At | null = null;
   /** Why the server draws this frame; empty where the page does. */
   serverDraws = "";
   readonly frameView: View;
@@ -162,6 +166,7 @@ export class Stage {
   private drawCursor(): void {
     const { width, height } = this.over.canvas;
     this.over.clearRect(0, 0, width, height);
+    if (this.place && this.panes !== "texture") drawHandles(this.over, this.frameView, this.place);
     const view = this.cursor && this.viewAt(this.cursor);
     if (!this.cursor || !view) return;
     if (this.brushRadius) this.ring(this.cursor, this.brushRadius * view.zoom);

@@ -2,7 +2,7 @@
 
 import type { FrameMaps, LayerMaps } from "../maps";
 import { addMips, drawWhole, formats, makeTexture, Program, Target, WHOLE_VERTEX, type GL } from "./context";
-import { FINISH_FRAGMENT, LAYER_FRAGMENT, LOOK_FRAGMENT } from "./shaders";
+import { FINISH_FRAGMENT, FLAT_FRAGMENT, LAYER_FRAGMENT, LOOK_FRAGMENT } from "./shaders";
 
 export interface LayerFacts {
   name: string;
@@ -40,6 +40,7 @@ export class Compositor {
   private readonly layerPass: Program;
   private readonly finishPass: Program;
   private readonly lookPass: Program;
+  private readonly flatPass: Program;
   private readonly nothing: WebGLTexture;
   private sums: Target | null = null;
   private result: Target | null = null;
@@ -53,6 +54,7 @@ export class Compositor {
     this.layerPass = new Program(gl, WHOLE_VERTEX, LAYER_FRAGMENT);
     this.finishPass = new Program(gl, WHOLE_VERTEX, FINISH_FRAGMENT);
     this.lookPass = new Program(gl, WHOLE_VERTEX, LOOK_FRAGMENT);
+    this.flatPass = new Program(gl, WHOLE_VERTEX, FLAT_FRAGMENT);
     this.nothing = makeTexture(gl, formats(gl).rgba8, 1, 1, new Uint8Array(4));
     this.texels = layers.map(() => null);
   }
@@ -109,6 +111,22 @@ export class Compositor {
     this.result!.bind();
     this.gl.readPixels(0, 0, width, height, this.gl.RGBA, this.gl.UNSIGNED_BYTE, pixels);
     return { width, height, pixels };
+  }
+
+  /** A layer's canvas with its painting, 8-bit RGBA, rows from the top. */
+  canvasColours(layer: number, painting: WebGLTexture | null): Uint8Array {
+    const gl = this.gl;
+    const [width, height] = this.layers[layer].canvas;
+    const target = new Target(gl, formats(gl).rgba8, width, height);
+    target.bind();
+    gl.disable(gl.BLEND);
+    const pass = this.flatPass.use();
+    pass.texture("texels", 0, this.texels[layer]).texture("painting", 1, painting ?? this.nothing);
+    drawWhole(gl);
+    const pixels = new Uint8Array(4 * width * height);
+    gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
+    target.delete();
+    return pixels;
   }
 
   /** A layer's light in a frame, as the stroke shader divides by it. */

@@ -220,6 +220,16 @@ void main() {
   colour = vec4(clamp(shown, 0.0, 1.0), 1.0);
 }`;
 
+/** A canvas with its painting, texel by texel. */
+export const FLAT_FRAGMENT = `${HEAD}
+uniform highp sampler2D texels, painting;
+out vec4 colour;
+void main() {
+  ivec2 at = ivec2(gl_FragCoord.xy);
+  vec4 paint = textureSize(painting, 0) == textureSize(texels, 0) ? texelFetch(painting, at, 0) : vec4(0.0);
+  colour = vec4(texelFetch(texels, at, 0).rgb * (1.0 - paint.a) + paint.rgb, 1.0);
+}`;
+
 /** A dab of a brush, in the canvas' texels: what a disk of the frame is there. Laid on by the greatest value. */
 export const DAB_VERTEX = `#version 300 es
 uniform vec2 centre, size;

@@ -8,7 +8,7 @@ export const KEYS: [string, string][] = [
   ["Home End", "first, last frame"],
   ["I O", "begin, end playing here"],
   ["B E S", "brush, eraser, clone"],
-  ["H V", "move the picture; place and select"],
+  ["G V H", "fill; place words and pictures; move the picture"],
   ["[ ]", "smaller, larger brush"],
   ["Alt-click", "pick a colour; with clone, set where to copy from"],
   ["1 2 3", "edited, source, wipe"],

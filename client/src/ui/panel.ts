@@ -13,6 +13,8 @@ export interface PanelActions {
   hideLayer(layer: number, hidden: boolean): void;
   soloLayer(layer: number): void;
   brushChanged(): void;
+  chosenEdit(): string | null;
+  chooseEdit(id: string | null): void;
 }
 
 export class Panel {
@@ -23,6 +25,8 @@ export class Panel {
   private readonly size: ReturnType<typeof slider>;
   readonly colour = h("input", { type: "color", class: "swatch", value: "#ffd400", "aria-label": "Colour" });
   readonly extra = h("div", {});
+  /** What adds edits: buttons that the page puts here. */
+  readonly adding = h("div", { class: "row wrap" });
 
   constructor(
     private readonly session: Session,
@@ -53,6 +57,7 @@ export class Panel {
       h("div", { class: "row" }, this.auto, h("label", { for: "auto-layer" }, "Paint on the layer under the pointer")),
       h("h2", {}, "Edits"),
       this.edits,
+      this.adding,
     );
   }
 
@@ -104,9 +109,20 @@ export class Panel {
     const reorder = (to: number) => void session.request({ type: "reorder", id: placed.id, index: to });
     return h(
       "div",
-      { class: "row edit", role: "listitem" },
+      { class: `row edit${this.actions.chosenEdit() === placed.id ? " chosen" : ""}`, role: "listitem" },
       box,
-      h("span", { class: "grow", title: name }, name),
+      h(
+        "span",
+        {
+          class: "grow",
+          title: name,
+          role: "button",
+          tabIndex: 0,
+          onclick: () => this.actions.chooseEdit(placed.id),
+          onkeydown: (event: KeyboardEvent) => event.key === "Enter" && this.actions.chooseEdit(placed.id),
+        },
+        name,
+      ),
       button("↑", `${name}: lower in the stack`, () => reorder(index - 1), { disabled: index === 0 }),
       button("↓", `${name}: higher in the stack`, () => reorder(index + 1), { disabled: index === count - 1 }),
       button("✕", `${name}: remove`, () => void session.request({ type: "remove", id: placed.id })),

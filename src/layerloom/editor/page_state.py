@@ -1,6 +1,6 @@
 """What a page is told of the session: facts of the project once, and where the session stands after every change."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from layerloom.compose.composition import Composition
@@ -36,15 +36,15 @@ class PageState:
             ],
         }
 
-    def state(self, change: Change | None = None) -> State:
-        """Where the session stands. After a change, only the tiles that it is about are named; else all."""
+    def state(self, changes: Sequence[Change] | None = None) -> State:
+        """Where the session stands. changes: those since the last state, whose tiles alone are named; else all are."""
         session = self._session
         composition = session.composition()
         return State(
             revision=session.revision,
             edits=session.edits,
             layers=tuple(self._layer(composition, number) for number in range(len(session.project.layers))),
-            paintings=_all_tiles(session) if change is None else _tiles_of(change),
+            paintings=_all_tiles(session) if changes is None else _tiles_of(changes),
             can_undo=session.can_undo,
             can_redo=session.can_redo,
             server_draws=_why_not(composition),
@@ -92,8 +92,9 @@ def _all_tiles(session: EditSession) -> tuple[PaintingState, ...]:
     )
 
 
-def _tiles_of(change: Change) -> tuple[PaintingState, ...]:
-    if not isinstance(change, Painted):
-        return ()
-    tiles = tuple(TileState(tile.column, tile.row, tile.after) for tile in change.tiles)
-    return (PaintingState(change.layer, tiles),)
+def _tiles_of(changes: Sequence[Change]) -> tuple[PaintingState, ...]:
+    painted = (change for change in changes if isinstance(change, Painted))
+    return tuple(
+        PaintingState(change.layer, tuple(TileState(tile.column, tile.row, tile.after) for tile in change.tiles))
+        for change in painted
+    )

@@ -53,7 +53,29 @@ class Redo(Record, tag_field="type", tag="redo"):
     operation: OperationId
 
 
-Request = AddEdit | ReplaceEdit | RemoveEdit | ReorderEdit | Undo | Redo
+class PreviewEdit(Record, tag_field="type", tag="preview"):
+    """Show an edit as it would be, while it is dragged: nothing is kept. Without an edit, as it is."""
+
+    operation: OperationId
+    placed: PlacedEdit | None = None
+
+
+class StartExport(Record, tag_field="type", tag="export"):
+    """Write the edited film as a video, or the layers for other programs."""
+
+    operation: OperationId
+    kind: Literal["video", "layers"] = "video"
+    codec: Literal["h264", "hevc", "prores", "prores4444", "vp9", "ffv1"] = "h264"
+
+
+class CancelJob(Record, tag_field="type", tag="cancel"):
+    """Stop a long task."""
+
+    operation: OperationId
+    id: Annotated[str, Meta(max_length=64)]
+
+
+Request = AddEdit | ReplaceEdit | RemoveEdit | ReorderEdit | Undo | Redo | PreviewEdit | StartExport | CancelJob
 
 
 class TileState(Record):

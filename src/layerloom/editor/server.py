@@ -20,6 +20,7 @@ from layerloom.core.errors import LayerloomError
 from layerloom.core.records import parse_one_of, record_values
 from layerloom.editor import map_stream, protocol
 from layerloom.editor.changes import TILE_TEXELS, Change
+from layerloom.editor.jobs import Jobs
 from layerloom.editor.page_state import PageState
 from layerloom.editor.session import EditSession
 from layerloom.editor.uploads import Uploads
@@ -39,6 +40,7 @@ class Editor:
         self.project = session.project
         self.uploads = Uploads(session.folder / "files")
         self.pages = PageState(session)
+        self.jobs = Jobs(session, self._send_all)
         self._sockets: set[WebSocket] = set()
         session.listen(self._tell)
 
@@ -77,14 +79,24 @@ class Editor:
                 session.remove(name)
             case protocol.ReorderEdit(_, name, index):
                 session.reorder(name, index)
+            case protocol.PreviewEdit(_, placed):
+                session.preview(placed and self.uploads.placed(placed))
+                self._send_all(self.pages.state(()))
+            case protocol.StartExport():
+                self.jobs.export(request)
+            case protocol.CancelJob(_, name):
+                self.jobs.cancel(name)
             case protocol.Undo():
                 session.undo()
             case _:
                 session.redo()
 
     def _tell(self, change: Change) -> None:
-        """All pages of a change; called by the thread that made it."""
-        text = _text(self.pages.state(change))
+        self._send_all(self.pages.state((change,)))
+
+    def _send_all(self, answer: protocol.Answer) -> None:
+        """To all pages, from any thread."""
+        text = _text(answer)
         for socket in tuple(self._sockets):
             asyncio.run_coroutine_threadsafe(_send(socket, text), self._loop)
 
@@ -168,6 +180,13 @@ def _add_reading(app: FastAPI, editor: Editor) -> None:
             raise HTTPException(404, f"frame {frame}: the shot has {len(composition.shots.shots)}")
         picture = editor.renderer.draw(composition, frame, scale=min(max(scale, 0.1), 1.0))
         return _png(_rgb8(picture)) if scale == 1 else _jpeg(_rgb8(picture))
+
+    @app.get("/api/exports/{name}")
+    def exported(name: str) -> FileResponse:
+        path = editor.jobs.result(name)
+        if path is None:
+            raise HTTPException(404, "no such export")
+        return FileResponse(path, filename=f"{project.path.stem}{path.suffix}")
 
     @app.get("/api/backdrop")
     def backdrop() -> Response:

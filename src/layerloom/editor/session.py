@@ -60,6 +60,7 @@ class EditSession:
         self._lock = RLock()
         self._listeners: list[OnChange] = []
         self._composition: Composition | None = None
+        self._preview: PlacedEdit | None = None
         self.revision = 0
         self._replay(opened.lines)
         self._journal = Journal(self.folder)
@@ -159,9 +160,21 @@ class EditSession:
             self._composition = compose(self.project, edits) if kept is None else kept.with_edits(edits)
             return self._composition
 
+    def preview(self, placed: PlacedEdit | None) -> None:
+        """Show an edit as it would be; nothing is kept. None: as it is. LayerloomError where it does not fit."""
+        with self._lock:
+            before, self._preview = self._preview, placed
+            try:
+                self.composition()
+            except LayerloomError:
+                self._preview = before
+                raise
+
     def values(self) -> tuple[Edit, ...]:
         """The enabled edits as everywhere else, without the paintings."""
-        return tuple(placed.edit for placed in self._list.edits if placed.enabled)
+        shown = self._preview
+        placed = (shown if shown and shown.id == placed.id else placed for placed in self._list.edits)
+        return tuple(one.edit for one in placed if one.enabled)
 
     def with_paintings(self) -> tuple[Edit, ...]:
         """The enabled edits, then each layer's painting as an overlay of a picture that is written now."""
@@ -202,6 +215,7 @@ class EditSession:
             kept = self._composition
             composed = compose(self.project, edits) if kept is None else kept.with_edits(edits)
             self._composition = composed
+        self._preview = None
         self._journal.append(Step(kind, self.revision + 1, change))  # pyright: ignore[reportArgumentType]
         self._list = tried
         self.revision += 1
