@@ -337,8 +337,9 @@ def test_all_sound_tracks_come_along_with_their_languages(tmp_path: Path) -> Non
             for level in grey_levels(12):
                 writer.write(level)
         tracks = media.probe(tmp_path / name).description.sounds
+        german = "ger" if name == "b.mov" else "deu"  # as QuickTime calls it
         assert [(track.language, track.default, track.decodable) for track in tracks] == [
-            ("deu", True, True),
+            (german, True, True),
             ("fra", False, True),
         ]
 
