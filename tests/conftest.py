@@ -1,9 +1,13 @@
 """Shared fixtures, and the hook that checks shapes and types in annotations while tests run."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import numba
 import pytest
+import torch
 from jaxtyping import install_import_hook
 
 import layerloom  # noqa: F401  (sets how threads wait, before PyTorch is imported)
@@ -54,3 +58,12 @@ def clips_directory() -> Path:
     if not CLIPS.is_dir():
         pytest.skip(f"no footage at {CLIPS}")
     return CLIPS
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_core_each() -> None:
+    """Where tests run side by side, each process keeps to a core: threads that wait for each other take longer."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)
+        numba.set_num_threads(1)
+        cv2.setNumThreads(1)

@@ -121,6 +121,7 @@ def make_app(editor: Editor) -> FastAPI:
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     _add_reading(app, editor)
+    _add_edited(app, editor)
     _add_writing(app, editor)
     static = Path(str(files("layerloom.editor").joinpath("static")))
 
@@ -133,8 +134,8 @@ def make_app(editor: Editor) -> FastAPI:
 
 
 def _add_reading(app: FastAPI, editor: Editor) -> None:
-    """What the page draws from."""
-    project, session = editor.project, editor.session
+    """What the page draws from: the footage, and what was learned of it."""
+    project = editor.project
 
     @app.get("/api/project")
     def facts() -> Response:
@@ -160,6 +161,11 @@ def _add_reading(app: FastAPI, editor: Editor) -> None:
     @app.get("/api/texture/{layer}")
     def texture(layer: int) -> Response:
         return Response(map_stream.texture(project, _layer(editor, layer)), media_type=BINARY)
+
+
+def _add_edited(app: FastAPI, editor: Editor) -> None:
+    """What edits are made of, and what the page cannot draw by itself."""
+    project, session = editor.project, editor.session
 
     @app.get("/api/patch/{layer}/{frame}")
     def patch(layer: int, frame: int) -> Response:
