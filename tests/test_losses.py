@@ -116,11 +116,20 @@ def test_sparsity_counts_hidden_texture_of_objects_only() -> None:
     assert float(losses.sparsity(evaluation(0.75))) == pytest.approx(3 * (0.25 * 0.5) ** 2, rel=1e-4)
 
 
-def test_lighting_prior() -> None:
+def test_lighting_prior_is_in_units_of_colour() -> None:
     e = evaluation()
-    assert float(losses.lighting_prior(change(e, lighting=e.sample.lighting * 1.5))) == pytest.approx(
-        2 * 3 * 0.25, rel=1e-4
-    )
+    lit = change(e, lighting=torch.full_like(e.sample.lighting, 1.5), texture=torch.full_like(e.sample.texture, 0.4))
+    darker = change(lit, texture=lit.sample.texture / 2)
+    assert float(losses.lighting_prior(lit)) == pytest.approx(2 * 3 * (0.16 + losses.DARK) * 0.25, rel=1e-4)
+    assert float(losses.lighting_prior(darker)) == pytest.approx(2 * 3 * (0.04 + losses.DARK) * 0.25, rel=1e-4)
+
+
+def test_lighting_prior_does_not_darken_the_texture() -> None:
+    e = evaluation()
+    texture = e.sample.texture.clone().requires_grad_()
+    cost = losses.lighting_prior(change(e, lighting=(1.5 * e.sample.lighting).requires_grad_(), texture=texture))
+    cost.backward()  # pyright: ignore[reportUnknownMemberType]
+    assert texture.grad is None
 
 
 def test_lighting_consistency_wants_unseen_light_correlated_and_flat() -> None:

@@ -1,21 +1,22 @@
 """LayeredField to baked layers: what the editing half needs, at the source's own scale.
 
 The networks learn at training size; canvases are baked at the source's scale or finer. uv and lighting are smooth, so
-small grids hold them. The texture is then solved against the source frames.
+small grids hold them. Texture and light are then solved against the source frames.
 """
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 import torch.nn.functional as functional
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from layerloom.bake.explain import Explainer, SourceFrames
+from layerloom.bake.light_grid import refine
 from layerloom.bake.maps import LayerMaps
 from layerloom.bake.normalise import normalise_lighting
 from layerloom.bake.sample_field import sample_alpha, sample_maps
-from layerloom.bake.texture_solve import SourceFrames, explain, solve_textures
+from layerloom.bake.solve import solve
 from layerloom.data.clip import Clip
 from layerloom.data.project import BakedLayer
 from layerloom.model.field import LayeredField
@@ -38,7 +39,10 @@ def bake(
     """
     own_alpha = sample_alpha(field, device)
     maps = [sample_maps(field, index, clip.source.size, own_alpha) for index in range(len(field.layers))]
-    psnr = solve_textures(maps, partial(explain, maps, own_alpha, source_frames, clip), len(clip.frames), progress)
+    for layer in maps:
+        refine(layer, clip.source.size)
+    explainer = Explainer(maps, own_alpha, source_frames, clip.source.size)
+    psnr = solve(maps, explainer, len(clip.frames), clip.size, progress)
     normalise_lighting(maps, own_alpha, clip.source.size)
     layers = tuple(
         _finish(layer_maps, name, own_alpha[index] if index < len(own_alpha) else None)

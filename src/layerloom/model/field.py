@@ -42,9 +42,9 @@ class FieldSettings:
     texture_entries: int = 2**21
     texture_hidden: int = 64
     texture_hidden_layers: int = 2
-    lighting_cells_per_canvas: tuple[float, float] = (4.0, 128.0)
+    lighting_cells_per_canvas: tuple[float, float] = (4.0, 32.0)
     lighting_cells_frames: tuple[float, float] = (16.0, 1.0)
-    lighting_levels: int = 6
+    lighting_levels: int = 4
     alpha_cells_texels: tuple[float, float] = (64.0, 2.0)
     alpha_cells_frames: tuple[float, float] = (8.0, 1.0)
     alpha_levels: int = 8

@@ -18,6 +18,8 @@ from layerloom.train.settings import TILE
 EPSILON = 1e-5
 SOFT_NORM_TEXELS = 0.05
 """Rounds off a norm near zero, which keeps its gradient finite."""
+DARK = 0.03**2
+"""Added to T² in the prior on light, which keeps light at 1 where the texture is too dark to tell."""
 NOISE = (2 / 255) ** 2
 """Mean square of an error of which `structure` makes nothing."""
 
@@ -111,8 +113,13 @@ def sparsity(e: Evaluation) -> Float[Tensor, ""]:
 
 
 def lighting_prior(e: Evaluation) -> Float[Tensor, ""]:
-    """(R − 1)² (hashing-nvd, residual): the texture, not the light, explains what it can."""
-    return (e.sample.lighting - 1).square().sum(-1).sum(0).mean()
+    """(T² + ε) (R − 1)² (hashing-nvd, residual, without T²): the texture, not the light, explains what it can.
+
+    Ours: in units of colour, as the evidence is. Where T is 0.2, (R − 1)² alone weighs as much as the colours do, and
+    light came out at half of its strength. T is held fixed: a darker texture must not make light cheaper.
+    """
+    weight = e.sample.texture.detach().square() + DARK
+    return (weight * (e.sample.lighting - 1).square()).sum(-1).sum(0).mean()
 
 
 def lighting_consistency(e: Evaluation) -> Float[Tensor, ""]:

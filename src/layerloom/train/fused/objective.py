@@ -128,7 +128,8 @@ def objective(
 ) -> None:
     """Fill the gradients of the weighted sum of TERMS, and `values`. A term without a weight has none.
 
-    limits: floor of alpha, epsilon of logarithms, and the softness of the norm in flow uv, as in `losses`.
+    limits: floor of alpha, epsilon of logarithms, the softness of the norm in flow uv, and what the prior on light adds
+    to T², as in `losses`.
     """
     a = arrays
     seen = (a.error, batch.coverage, batch.trust, batch.partner_confidence, a.own_alpha, a.partner_alpha)
@@ -226,7 +227,7 @@ def objective_kernel(
     values, grad_odds, grad_texture_logits, grad_log_light, grad_uv, grad_partner_uv, grad_far_uv,
     weight_colour, weight_gradient, weight_mask_guidance, weight_one_layer_per_pixel, weight_flow_alpha, weight_flow_uv,
     weight_rigidity, weight_global_rigidity, weight_sparsity, weight_lighting_prior,
-    tiles, tiles_with_objects, FLOOR, EPSILON, SOFT_NORM,
+    tiles, tiles_with_objects, FLOOR, EPSILON, SOFT_NORM, DARK,
     OBJECTS: tl.constexpr, HAS_FAR: tl.constexpr, SIDE: tl.constexpr, TERM_COUNT: tl.constexpr,
 ):  # fmt: skip
     PIXELS: tl.constexpr = SIDE * SIDE
@@ -273,7 +274,7 @@ def objective_kernel(
             per_object = none + (weight_sparsity * per_pixel if layer < OBJECTS else 0.0)
             slope_alpha, sparse, light = colour_terms(
                 texture_logits, log_light, grad_texture_logits, grad_log_light, slot * PIXELS + lane, alpha,
-                red, green, blue, per_object, weight_lighting_prior * per_pixel,
+                red, green, blue, per_object, weight_lighting_prior * per_pixel, DARK,
             )  # fmt: skip
             light_cost += light
             if layer < OBJECTS:
@@ -378,7 +379,7 @@ def coverage_here(
 @triton.jit
 def colour_terms(
     texture_logits, log_light, grad_texture_logits, grad_log_light, place, alpha, red, green, blue,
-    per_object, per_light,
+    per_object, per_light, DARK,
 ):  # fmt: skip
     """Store the gradients of texture and light; return that of alpha, and the costs of sparsity and lighting prior."""
     slope_alpha, sparse_cost, light_cost = alpha * 0, alpha * 0, alpha * 0
@@ -390,9 +391,10 @@ def colour_terms(
         slope_alpha += slope * texture * light - 2 * per_object * hidden * texture
         slope_texture = slope * alpha * light + 2 * per_object * hidden * (1 - alpha)
         tl.store(grad_texture_logits + at, slope_texture * texture * (1 - texture))
-        slope_light = slope * alpha * texture + 2 * per_light * (light - 1)
+        stiffness = texture * texture + DARK
+        slope_light = slope * alpha * texture + 2 * per_light * stiffness * (light - 1)
         tl.store(grad_log_light + at, slope_light * light)
-        light_cost += (light - 1) * (light - 1)
+        light_cost += stiffness * (light - 1) * (light - 1)
         sparse_cost += hidden * hidden
     return slope_alpha, sparse_cost, light_cost
 

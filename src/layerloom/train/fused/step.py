@@ -21,11 +21,11 @@ from layerloom.train.fused import consistency, objective, tiles
 from layerloom.train.fused.consistency import Patches, PatchSource
 from layerloom.train.fused.objective import Sizes, StepArrays
 from layerloom.train.fused.tiles import HALF, PIXELS, ClipTables, TileBatch
-from layerloom.train.losses import EPSILON, NOISE, SOFT_NORM_TEXELS, Term
+from layerloom.train.losses import DARK, EPSILON, NOISE, SOFT_NORM_TEXELS, Term
 from layerloom.train.sampling import Sampler
 from layerloom.train.settings import TILE
 
-LIMITS = {"FLOOR": ALPHA_FLOOR, "EPSILON": EPSILON, "SOFT_NORM": SOFT_NORM_TEXELS}
+LIMITS = {"FLOOR": ALPHA_FLOOR, "EPSILON": EPSILON, "SOFT_NORM": SOFT_NORM_TEXELS, "DARK": DARK}
 SEEING_LIMITS = {
     "LOWEST_ODDS": -2 * ALPHA_START_LOGIT,
     "FLOOR": ALPHA_FLOOR,
