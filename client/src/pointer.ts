@@ -8,18 +8,19 @@ import type { PenPoint } from "./stroke";
 import { dragged, handleAt, placeOf, Previews } from "./tools/place";
 import { layerUnder, Stroke, type Kind } from "./tools/paint";
 import { button } from "./ui/dom";
+import { icon, type Sign } from "./ui/icons";
 import type { PanelActions } from "./ui/panel";
 import type { View } from "./view";
 
 export type Tool = "brush" | "eraser" | "clone" | "fill" | "place" | "hand";
 
-const TOOLS: [Tool, string, string, string][] = [
-  ["brush", "✎", "Brush (B)", "b"],
-  ["eraser", "⌫", "Eraser (E)", "e"],
-  ["clone", "⎘", "Clone (S); Alt-click sets where to copy from", "s"],
-  ["fill", "⛆", "Fill what looks alike (G)", "g"],
-  ["place", "⬚", "Place: move, scale and turn words and pictures (V)", "v"],
-  ["hand", "✥", "Move the picture (H)", "h"],
+const TOOLS: [Tool, Sign, string, string][] = [
+  ["brush", "brush", "Brush (B)", "b"],
+  ["eraser", "eraser", "Eraser (E)", "e"],
+  ["clone", "clone", "Clone (S); Alt-click sets where to copy from", "s"],
+  ["fill", "fill", "Fill what looks alike (G)", "g"],
+  ["place", "place", "Place: move, scale and turn words and pictures (V)", "v"],
+  ["hand", "hand", "Move the picture (H)", "h"],
 ];
 const KINDS: Partial<Record<Tool, Kind>> = { brush: "paint", eraser: "erase", clone: "clone" };
 const FILL_TOLERANCE = 28;
@@ -51,7 +52,7 @@ export class Pointer {
 
   buttons(): HTMLButtonElement[] {
     return TOOLS.map(([tool, sign, label]) => {
-      const found = button(sign, label, () => this.take(tool));
+      const found = button(icon(sign), label, () => this.take(tool));
       this.tools.set(tool, found);
       return found;
     });

@@ -22,7 +22,7 @@ export function h<Name extends keyof HTMLElementTagNameMap>(
 }
 
 /** A button with a sign on it and words for those who do not see it. */
-export function button(sign: string, label: string, press: () => void, properties: Properties = {}): HTMLButtonElement {
+export function button(sign: string | Node, label: string, press: () => void, properties: Properties = {}): HTMLButtonElement {
   return h("button", { type: "button", title: label, "aria-label": label, onclick: press, ...properties }, sign);
 }
 

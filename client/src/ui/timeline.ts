@@ -3,6 +3,7 @@
 import type { Player } from "../player";
 import type { Facts } from "../session";
 import { button, h } from "./dom";
+import { icon } from "./icons";
 
 export class Timeline {
   readonly element: HTMLElement;
@@ -18,8 +19,8 @@ export class Timeline {
     private readonly facts: Facts,
     private readonly player: Player,
   ) {
-    this.playing = button("▶", "Play or pause (space)", () => this.toggle());
-    this.looping = button("⟳", "Loop", () => {
+    this.playing = button(icon("play"), "Play or pause (space)", () => this.toggle());
+    this.looping = button(icon("loop"), "Loop", () => {
       player.loops = !player.loops;
       this.show();
     });
@@ -42,14 +43,14 @@ export class Timeline {
       h(
         "div",
         { class: "controls" },
-        button("⏮", "First frame (Home)", () => player.seek(player.range[0])),
-        button("◀", "One frame back (←)", () => this.step(-1)),
+        button(icon("first"), "First frame (Home)", () => player.seek(player.range[0])),
+        button(icon("back"), "One frame back (←)", () => this.step(-1)),
         this.playing,
-        button("▶|", "One frame on (→)", () => this.step(1)),
-        button("⏭", "Last frame (End)", () => player.seek(player.range[1])),
+        button(icon("on"), "One frame on (→)", () => this.step(1)),
+        button(icon("last"), "Last frame (End)", () => player.seek(player.range[1])),
         this.looping,
-        button("[", "Begin playing here (I)", () => this.setIn()),
-        button("]", "End playing here (O)", () => this.setOut()),
+        button(icon("begin"), "Begin playing here (I)", () => this.setIn()),
+        button(icon("end"), "End playing here (O)", () => this.setOut()),
         this.clock,
         h("span", { class: "grow" }),
         this.rate,
@@ -85,7 +86,7 @@ export class Timeline {
     const { frame, isPlaying, range, rate, dropped } = this.player;
     const number = this.facts.first_frame + frame;
     this.clock.textContent = `frame ${number} · ${this.facts.seconds[frame].toFixed(2)} s`;
-    this.playing.textContent = isPlaying ? "❚❚" : "▶";
+    this.playing.replaceChildren(icon(isPlaying ? "pause" : "play"));
     this.looping.setAttribute("aria-pressed", String(this.player.loops));
     const late = dropped ? ` · ${dropped} dropped` : "";
     this.rate.textContent = isPlaying ? `${rate} of ${this.facts.fps.toFixed(2)} frames a second${late}` : "";
