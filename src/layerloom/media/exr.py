@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32, Num
 
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size
-from layerloom.media.limits import check_count, check_size
+from layerloom.media.limits import check_count, check_length, check_size
 
 # OpenEXR is imported where it is used: it takes a tenth of a second, which most commands need not spend.
 
@@ -168,6 +168,7 @@ def _check_windows(path: Path, header: _Header) -> Size:
         if min(size) < 1:
             raise _unreadable(path)
         check_size(path, size)
+        check_length(path, size)
     return size
 
 

@@ -13,17 +13,21 @@ Frames, masks, textures, overlays, paint and stickers all come through this tabl
 documents (psd, ora) are read by `layered_documents`. Animated PNG, WebP and GIF are footage, too (`animations`).
 """
 
+import logging
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from PIL import Image
 
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size
 from layerloom.media import exr
-from layerloom.media.limits import check_size
+from layerloom.media.limits import check_length, check_size
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile
 
 Kind = Literal["png", "jpeg", "tiff", "bmp", "webp", "gif", "exr", "psd", "ora"]
 
@@ -107,6 +111,8 @@ def image_header(path: Path, layer: str = "") -> ImageHeader:
     if 0 in header.size:
         raise unreadable(path)
     check_size(path, header.size)
+    if kind not in ("webp", "gif"):  # a few hundred bytes hold a plain picture of any size
+        check_length(path, header.size)
     return header
 
 
@@ -120,15 +126,32 @@ def _pillow_header(path: Path, kind: Kind) -> ImageHeader:
 
 
 def _png_bits(path: Path) -> int:
+    """8 or 16. ValueError where a chunk is longer than the file: OpenCV takes the memory for it before it looks."""
+    length = path.stat().st_size
     with path.open("rb") as file:
         begin = file.read(26)
-    return 16 if struct.unpack(">B", begin[24:25])[0] == 16 else 8
+        position = 8
+        while position + 8 <= length:
+            file.seek(position)
+            size, name = struct.unpack(">I4s", file.read(8))
+            if position + 12 + size > length:
+                raise ValueError(f"a chunk of {size} bytes")
+            if name == b"IEND":
+                break
+            position += 12 + size
+    return 16 if begin[24] == 16 else 8
+
+
+def open_tiff(path: Path) -> "TiffFile":
+    """A TIFF's pages and tags. tifffile raises whatever it meets in a damaged file; it logs nothing."""
+    import tifffile  # here, as it takes a while, which most commands need not spend
+
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
+    return tifffile.TiffFile(path)
 
 
 def _tiff_header(path: Path) -> ImageHeader:
-    import tifffile  # here, as it takes a while, which most commands need not spend
-
-    with tifffile.TiffFile(path) as file:
+    with open_tiff(path) as file:
         page = file.pages.first
         size = int(page.imagewidth), int(page.imagelength)
         samples = [int(sample) for sample in page.extrasamples]

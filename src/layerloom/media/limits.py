@@ -33,6 +33,17 @@ def check_size(path: Path, size: Size) -> None:
         )
 
 
+MOST_PIXELS_PER_BYTE = 9_000
+"""Of a file: what deflate makes of bits that are all alike; the other ways to compress images make less of them."""
+
+
+def check_length(path: Path, size: Size) -> None:
+    """LayerloomError for an image file that is too short to hold what its header promises: it is not decoded."""
+    length = path.stat().st_size
+    if size[0] * size[1] > MOST_PIXELS_PER_BYTE * length:
+        raise LayerloomError(f"{path}: {size[0]}x{size[1]} pixels in {length} bytes; the file is damaged or cut short")
+
+
 def check_count(path: Path, count: int, what: str = "frames") -> None:
     """LayerloomError for more frames or layers (`what`) than the limit."""
     name = "LAYERLOOM_MAX_FRAMES" if what == "frames" else "LAYERLOOM_MAX_LAYERS"

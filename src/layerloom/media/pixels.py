@@ -40,6 +40,11 @@ def unassociated(pixels: Float32[np.ndarray, "h w 4"]) -> Float32[np.ndarray, "h
     return np.concatenate([pixels[..., :3] / divisor, alpha], -1)
 
 
+# What OpenCV cannot read is said by this program, in one line.
+if hasattr(cv2, "setLogLevel"):
+    cv2.setLogLevel(0)  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def decode_quietly(data: bytes, flags: int) -> Num[np.ndarray, "..."] | None:
     """OpenCV's decoding; None for what it cannot read."""
     try:

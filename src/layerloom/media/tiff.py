@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, Num
 
-from layerloom.media.formats import ImageHeader
+from layerloom.media.formats import ImageHeader, open_tiff
 from layerloom.media.pixels import decode_quietly, to_rgb_order, unassociated
 
 # tifffile is imported where it is used: it takes a while, which most commands need not spend.
@@ -29,7 +29,7 @@ def _by_opencv(path: Path) -> Num[np.ndarray, "h w c"] | None:
     """None for what it cannot read, or reads wrongly: planes one after the other, white as 0, halves and doubles."""
     import tifffile
 
-    with tifffile.TiffFile(path) as file:
+    with open_tiff(path) as file:
         page = file.pages.first
         known = page.photometric in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.MINISBLACK)
         if not known or page.planarconfig != tifffile.PLANARCONFIG.CONTIG:
@@ -43,7 +43,7 @@ def _by_opencv(path: Path) -> Num[np.ndarray, "h w c"] | None:
 def _by_tifffile(path: Path) -> Num[np.ndarray, "h w c"]:
     import tifffile
 
-    with tifffile.TiffFile(path) as file:
+    with open_tiff(path) as file:
         page = file.pages.first
         pixels = page.asarray()
         inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE

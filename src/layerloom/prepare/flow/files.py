@@ -90,7 +90,7 @@ def _read_flo(path: Path) -> Flow:
 def _read_npy(path: Path) -> Flow:
     try:
         flow = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # its header is parsed as Python's literals are: any of its errors may come
         raise LayerloomError(f"{path}: not a NumPy array file, or cut short") from error
     if flow.ndim != 3 or flow.shape[2] != 2 or flow.size == 0 or flow.dtype.kind != "f":
         raise LayerloomError(
