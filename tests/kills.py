@@ -121,7 +121,8 @@ def campaign(folder: Path, moments: list[str]) -> None:
         time.sleep(float(moment.split(":")[1]) + 0.1 if "FULL" in moment else 0.0)
         (folder / "ballast").unlink(missing_ok=True)
         resumable = (out.with_name("clip.loom.partial") / "checkpoint.safetensors").exists()
-        again, problem = (0, "") if out.exists() else run(command(folder, out, *["--resume"] * resumable), folder)
+        begun = ["--resume"] * out.with_name("clip.loom.partial").exists()
+        again, problem = (0, "") if out.exists() else run(command(folder, out, *begun), folder)
         result = {
             "moment": moment,
             "code": code,

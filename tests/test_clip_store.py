@@ -13,8 +13,9 @@ from footage import write_footage
 
 from layerloom.core.errors import LayerloomError
 from layerloom.core.progress import Progress
+from layerloom.data.array_store import ArrayStore, DamagedEntry
 from layerloom.data.clip import Clip, Masks
-from layerloom.data.clip_store import ClipStore, DamagedEntry, open_store
+from layerloom.data.clip_store import find_clip, keep_clip, open_store
 from layerloom.data.content import content_hash
 from layerloom.prepare.flow.compute import FlowSource
 from layerloom.prepare.key import clip_key
@@ -30,8 +31,8 @@ def clip() -> Clip:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ClipStore:
-    return ClipStore(tmp_path / "cache", GIB)
+def store(tmp_path: Path) -> ArrayStore:
+    return ArrayStore(tmp_path / "cache", GIB)
 
 
 @pytest.fixture(scope="module")
@@ -56,28 +57,28 @@ def assert_equal(first: Clip, second: Clip) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_kept_clip_comes_back_memory_mapped(clip: Clip, store: ClipStore) -> None:
-    assert store.find("a", clip.source) is None
-    kept = store.keep("a", clip, ["doubtful masks"])
-    found = store.find("a", clip.source)
+def test_a_kept_clip_comes_back_memory_mapped(clip: Clip, store: ArrayStore) -> None:
+    assert find_clip(store, "a", clip.source) is None
+    kept = keep_clip(store, "a", clip, ["doubtful masks"])
+    found = find_clip(store, "a", clip.source)
     assert found is not None and found[1] == ("doubtful masks",)
     for back in (kept, found[0]):
         assert_equal(back, clip)
         assert all(isinstance(array, np.memmap) for array in arrays(back))
 
 
-def test_what_is_done_to_a_clip_does_not_reach_the_store(clip: Clip, store: ClipStore) -> None:
-    kept = store.keep("a", clip)
+def test_what_is_done_to_a_clip_does_not_reach_the_store(clip: Clip, store: ArrayStore) -> None:
+    kept = keep_clip(store, "a", clip)
     kept.frames[:] = 0
-    found = store.find("a", clip.source)
+    found = find_clip(store, "a", clip.source)
     assert found is not None
     assert_equal(found[0], clip)
 
 
-def test_a_clip_without_objects_can_be_kept(clip: Clip, store: ClipStore) -> None:
+def test_a_clip_without_objects_can_be_kept(clip: Clip, store: ArrayStore) -> None:
     nothing = np.zeros((0, *clip.frames.shape[:3]), np.uint8)
     bare = replace(clip, masks=Masks((), nothing, nothing), motion=clip.motion[-1:])
-    assert_equal(store.keep("a", bare), bare)
+    assert_equal(keep_clip(store, "a", bare), bare)
 
 
 def cut(folder: Path) -> None:
@@ -133,35 +134,35 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_entry_is_told_and_goes(damage: Callable[[Path], None], clip: Clip, store: ClipStore) -> None:
-    store.keep("a", clip)
+def test_a_damaged_entry_is_told_and_goes(damage: Callable[[Path], None], clip: Clip, store: ArrayStore) -> None:
+    keep_clip(store, "a", clip)
     damage(store.folder / "clips" / "a")
     with pytest.raises(DamagedEntry):
-        store.find("a", clip.source)
-    assert store.find("a", clip.source) is None and not store.entries()
+        find_clip(store, "a", clip.source)
+    assert find_clip(store, "a", clip.source) is None and not store.entries()
 
 
-def test_those_used_longest_ago_go_first(clip: Clip, store: ClipStore) -> None:
-    store.keep("a", clip)
+def test_those_used_longest_ago_go_first(clip: Clip, store: ArrayStore) -> None:
+    keep_clip(store, "a", clip)
     (entry,) = store.entries()
-    assert entry.footage == str(clip.source.path)
+    assert entry.about == str(clip.source.path)
     store = replace(store, limit_bytes=round(3.5 * entry.bytes))
     for age, key in ((300, "a"), (200, "b"), (100, "c")):
-        store.keep(key, clip)
+        keep_clip(store, key, clip)
         os.utime(store.folder / "clips" / key, (1e9 - age, 1e9 - age))
-    store.find("a", clip.source)
-    store.keep("d", clip)
+    find_clip(store, "a", clip.source)
+    keep_clip(store, "d", clip)
     assert [entry.folder.name for entry in store.entries()] == ["c", "a", "d"]
 
 
-def test_what_does_not_fit_is_not_kept(clip: Clip, store: ClipStore) -> None:
-    with pytest.raises(LayerloomError, match="larger than"):
-        replace(store, limit_bytes=1000).keep("a", clip)
+def test_what_does_not_fit_is_not_kept(clip: Clip, store: ArrayStore) -> None:
+    with pytest.raises(LayerloomError, match="are more than"):
+        keep_clip(replace(store, limit_bytes=1000), "a", clip)
     assert not store.entries()
 
 
-def test_the_cache_can_be_emptied(clip: Clip, store: ClipStore) -> None:
-    store.keep("a", clip)
+def test_the_cache_can_be_emptied(clip: Clip, store: ArrayStore) -> None:
+    keep_clip(store, "a", clip)
     (store.folder / "clips" / ".b.0000-1-000000.partial").mkdir()
     os.utime(store.folder / "clips" / ".b.0000-1-000000.partial", (0, 0))
     assert len(store.leftovers()) == 1
@@ -172,8 +173,8 @@ def test_the_cache_can_be_emptied(clip: Clip, store: ClipStore) -> None:
 def test_the_environment_says_where_and_how_much(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LAYERLOOM_CACHE", str(tmp_path / "here"))
     monkeypatch.setenv("LAYERLOOM_CACHE_GIB", "1.5")
-    assert open_store() == ClipStore(tmp_path / "here", round(1.5 * GIB))
-    assert open_store(tmp_path / "there", 2.0) == ClipStore(tmp_path / "there", 2 * GIB)
+    assert open_store() == ArrayStore(tmp_path / "here", round(1.5 * GIB))
+    assert open_store(tmp_path / "there", 2.0) == ArrayStore(tmp_path / "there", 2 * GIB)
     assert open_store("off") is None
     for wrong in ("much", "nan", "-1", "inf"):
         monkeypatch.setenv("LAYERLOOM_CACHE_GIB", wrong)
@@ -184,7 +185,7 @@ def test_the_environment_says_where_and_how_much(monkeypatch: pytest.MonkeyPatch
     assert open_store() is None
     monkeypatch.delenv("LAYERLOOM_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert open_store() == ClipStore(tmp_path / "layerloom", 20 * GIB)
+    assert open_store() == ArrayStore(tmp_path / "layerloom", 20 * GIB)
 
 
 def test_content_counts_not_the_place(tmp_path: Path, footage: Path) -> None:
@@ -232,21 +233,23 @@ def test_the_second_time_nothing_is_prepared(footage: Path, tmp_path: Path, monk
     assert_equal(first, second)
     assert first.preparation and second.preparation
     assert (first.preparation.quality, second.preparation.quality) == ("draft", "fine")
-    assert [progress.message for progress in said if progress.message] == ["prepared before, and taken from the cache"]
+    told = [progress.message for progress in said if progress.message]
+    assert told[0] == "prepared before, and taken from the cache"
+    assert any("images carry no rate" in line for line in told), "what was said then is said again"
     with monkeypatch.context() as patch, pytest.raises(TypeError):
         patch.setattr("layerloom.prepare.prepare.compute_flow", None)
         prepare(footage / "frames", **{**given, "cache": "off"})
 
 
 def test_a_damaged_clip_is_prepared_anew_with_a_line(footage: Path, tmp_path: Path) -> None:
-    store = ClipStore(tmp_path / "cache", GIB)
+    store = ArrayStore(tmp_path / "cache", GIB)
     first = prepare(footage / "frames", masks=footage / "masks", device="cpu", cache=store)
     (entry,) = store.entries()
     cut(entry.folder)
     said: list[Progress] = []
     again = prepare(footage / "frames", masks=footage / "masks", device="cpu", cache=store, on_progress=said.append)
-    (line,) = (progress.message for progress in said if progress.message)
-    assert "damaged and made anew: vectors.npy" in line
+    (line,) = (progress.message for progress in said if "damaged" in (progress.message or ""))
+    assert line and "made anew: vectors.npy" in line
     np.testing.assert_array_equal(first.masks.coverage, again.masks.coverage)
     assert len(store.entries()) == 1
 
@@ -256,6 +259,31 @@ def test_a_cache_that_cannot_be_is_no_reason_to_fail(limit: int, footage: Path, 
     (tmp_path / "file").write_text("")
     place = tmp_path / "file" / "cache" if limit == GIB else tmp_path / "cache"
     said: list[Progress] = []
-    clip = prepare(footage / "frames", device="cpu", cache=ClipStore(place, limit), on_progress=said.append)
+    clip = prepare(footage / "frames", device="cpu", cache=ArrayStore(place, limit), on_progress=said.append)
     assert len(clip.frames) == 5
     assert any("the prepared clip is not kept" in (progress.message or "") for progress in said)
+
+
+@pytest.mark.parametrize(("stage", "left"), [("complete_masks", 1), ("estimate_motion", 2), ("distant_flow", 3)])
+def test_a_killed_preparation_goes_on_from_the_stage_it_was_in(
+    stage: str, left: int, footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("layerloom.prepare.pieces.WORTH_SECONDS", 0.0)
+    store = ArrayStore(tmp_path / "cache", GIB)
+    given = {"masks": footage / "masks", "device": "cpu", "cache": store}
+    before = ["compute_flow", "complete_masks", "estimate_motion", "distant_flow"]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(f"layerloom.prepare.prepare.{stage}", stop)
+        prepare(footage / "frames", **given)
+    assert len(store.entries()) == left
+    with monkeypatch.context() as patch:
+        for name in before[: before.index(stage)]:
+            patch.setattr(f"layerloom.prepare.prepare.{name}", stop)
+        clip = prepare(footage / "frames", **given)
+    assert len(store.entries()) == 1, "the clip alone is kept"
+    whole = prepare(footage / "frames", **{**given, "cache": "off"})
+    np.testing.assert_array_equal(clip.frames, whole.frames)
+    assert np.abs(clip.motion - whole.motion).max() < 1e-3

@@ -16,8 +16,13 @@ import pytest
 from layerloom.core.interrupts import Terminated, postponed_interrupts, terminations_as_interrupts
 
 HERE = Path(__file__).parent
+LONG = (
+    *("start:0:TERM", "read:0:KILL", "flow:0:HUP", "masks:0:INT", "motion:0:KILL", "motion:0:TERM"),
+    *("train:0:KILL", "train:1:TERM", "train:1.5:KILL", "train:2:INT", "train:2.5:HUP", "train:3:TERM", "train:4:KILL"),
+    *("bake:0:KILL", "bake:0.05:TERM", "bake:0.2:INT", "bake:0:HUP", "store:0:KILL", "store:0:TERM", "store:0.01:INT"),
+)
+"""Over all stages; with LAYERLOOM_LONG_TESTS in the environment."""
 SHORT = ("read:0:KILL", "motion:0:TERM", "train:1:HUP", "train:2:KILL", "train:2.5:INT", "bake:0:KILL", "store:0:TERM")
-"""Moments of `kills.py`; run it by hand for more."""
 CODES = {"KILL": -9, "TERM": 143, "HUP": 129, "INT": 130}
 
 
@@ -25,12 +30,15 @@ def run_campaign(folder: Path, moments: tuple[str, ...]) -> list[dict[str, Any]]
     command = [sys.executable, HERE / "kills.py", folder, *moments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    print(done.stdout)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.timeout(1800)
 def test_a_run_that_is_ended_comes_to_the_same_result(tmp_path: Path) -> None:
-    outcomes = run_campaign(tmp_path, SHORT)
-    assert [outcome["moment"] for outcome in outcomes] == list(SHORT)
+    moments = LONG if "LAYERLOOM_LONG_TESTS" in os.environ else SHORT
+    outcomes = run_campaign(tmp_path, moments)
+    assert [outcome["moment"] for outcome in outcomes] == list(moments)
     for outcome in outcomes:
         stage, _, event = outcome["moment"].split(":")
         assert outcome["again"] == 0 and outcome["same"] and outcome["left"] == [], outcome

@@ -68,7 +68,7 @@ def decompose(
         trainer = Trainer(clip, settings, torch.device(chosen))
         # A GPU has its own copy by now, and what the caller does not hold either is free.
         clip = clip.without_flow()
-        if resume:
+        if resume and is_resumable(out):
             checkpoint.load(trainer)
         seconds = _train(trainer, checkpoint, on_progress)
         layers, figures = _bake(trainer, clip, on_progress)
@@ -97,7 +97,7 @@ def check_new_project(out: Path, resume: bool = False) -> None:
         raise LayerloomError(f"{folder}: the output's folder does not exist", "out")
     if not os.access(folder, os.W_OK):
         raise LayerloomError(f"{folder}: no permission to write there", "out")
-    if resume and not is_resumable(out):
+    if resume and not checkpoint_folder(out).is_dir():
         raise LayerloomError(f"{checkpoint_folder(out)}: nothing to resume; start anew", "resume")
     _check_room(out, LEAST_DISK_BYTES)
 
@@ -115,7 +115,14 @@ def _reserved(out: Path, resume: bool) -> Generator[None]:
             ) from None
         check_new_project(out, resume)  # what ran until now may have made it
         clean_once(out.absolute().parent)
-        yield
+        # There from the beginning, so that what was killed can be resumed, however far it had come.
+        with contextlib.suppress(OSError):
+            checkpoint_folder(out).mkdir(exist_ok=True)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                checkpoint_folder(out).rmdir()  # unless there is something in it
 
 
 def _train(trainer: Trainer, checkpoint: Checkpoint, on_progress: OnProgress) -> float:

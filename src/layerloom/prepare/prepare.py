@@ -1,9 +1,11 @@
 """prepare: footage becomes a Clip, with flow, masks and motion."""
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +20,9 @@ from layerloom.core.geometry import Size, fit_long_edge
 from layerloom.core.imaging import resize_all
 from layerloom.core.progress import OnProgress, Progress, silent
 from layerloom.core.quality import check_quality, default_long_edge
+from layerloom.data.array_store import ArrayStore, DamagedEntry
 from layerloom.data.clip import Clip, FlowField, FlowFields, Masks, Preparation, SourceReference
-from layerloom.data.clip_store import ClipStore, DamagedEntry, open_store
+from layerloom.data.clip_store import find_clip, keep_clip, open_store
 from layerloom.prepare.cuts import cut_notes
 from layerloom.prepare.discover.objects import discover_masks
 from layerloom.prepare.flow.compute import FIELD_LONG_EDGE, FlowSource, compute_flow, pair_matcher
@@ -29,6 +32,7 @@ from layerloom.prepare.masks.files import load_masks
 from layerloom.prepare.masks.repair import complete_masks
 from layerloom.prepare.masks.soft_edges import soften
 from layerloom.prepare.motion import estimate_motion
+from layerloom.prepare.pieces import Pieces
 
 FLOW_STEPS = (1, 2, 4, 8)
 DISTANT_STEPS = (16, 32)
@@ -81,7 +85,7 @@ def prepare(
     flow: str | Path = "dis",
     flow_weights: str | Path | None = None,
     device: str = "auto",
-    cache: str | Path | ClipStore | None = None,
+    cache: str | Path | ArrayStore | None = None,
     on_progress: OnProgress = silent,
 ) -> Clip:
     """Read footage (a video file or a folder of images) and find its flow, masks and motion.
@@ -98,40 +102,23 @@ def prepare(
     """
     on_progress(Progress("read", 0.0))
     dial, chosen = check_quality(quality), choose_device(device)
-    if long_edge is not None and long_edge not in LONG_EDGES:
-        allowed = f"allowed are {LONG_EDGES.start} to {LONG_EDGES.stop - 1} pixels"
-        raise LayerloomError(f"long edge {long_edge}: {allowed}", "long_edge")
     info = media.probe(footage, reading)
     media.check_several_frames(info)
-    used = _frame_range(info, frames)
+    used, size = _frame_range(info, frames), _training_size(info, long_edge, default_long_edge(dial, chosen))
     method = flow if flow in ("dis", "raft") else Path(flow)
-    inputs = Inputs(
-        info,
-        used,
-        fit_long_edge(info.size, long_edge or default_long_edge(dial, chosen)),
-        None if masks is None else Path(masks),
-        FlowSource(method, None if flow_weights is None else Path(flow_weights), chosen, used.start),
-        chosen,
-    )
-    if min(inputs.size) < LEAST_SIDE:
-        width, height = inputs.size
-        at_size = "" if inputs.size == info.size else f" ({width}x{height} for learning)"
-        raise LayerloomError(
-            f"{info.path}: {info.size[0]}x{info.size[1]} pixels{at_size}; at least {LEAST_SIDE} a side are needed",
-            "long_edge",
-        )
-    key = clip_key(inputs.source, inputs.size, inputs.masks, inputs.flow)
+    source = FlowSource(method, None if flow_weights is None else Path(flow_weights), chosen, used.start)
+    inputs = Inputs(info, used, size, None if masks is None else Path(masks), source, chosen)
+    key = clip_key(inputs.source, size, inputs.masks, source)
     preparation = Preparation(dial, inputs.masks, str(flow), key)
-    store = cache if isinstance(cache, ClipStore) else open_store(cache)
-    if store is None:
-        return _make_clip(inputs, preparation, on_progress)
-    return _find_clip(store, inputs, preparation, on_progress) or _keep_clip(store, inputs, preparation, on_progress)
+    store = cache if isinstance(cache, ArrayStore) else open_store(cache)
+    kept = None if store is None else _find_kept(store, inputs, key, on_progress)
+    return replace(kept or _make_and_keep(store, inputs, key, on_progress), preparation=preparation)
 
 
-def _find_clip(store: ClipStore, inputs: Inputs, preparation: Preparation, on_progress: OnProgress) -> Clip | None:
+def _find_kept(store: ArrayStore, inputs: Inputs, key: str, on_progress: OnProgress) -> Clip | None:
     """As it was kept; None where it was not, or is damaged, which is said."""
     try:
-        found = store.find(preparation.key, inputs.source)
+        found = find_clip(store, key, inputs.source)
     except DamagedEntry as damage:
         on_progress(Progress("read", 0.0, message=f"the kept clip is damaged and made anew: {damage}"))
         return None
@@ -140,64 +127,67 @@ def _find_clip(store: ClipStore, inputs: Inputs, preparation: Preparation, on_pr
     clip, notes = found
     for message in ("prepared before, and taken from the cache", *notes):
         on_progress(Progress("read", 1.0, message=message))
-    return replace(clip, preparation=preparation)
+    return clip
 
 
-def _keep_clip(store: ClipStore, inputs: Inputs, preparation: Preparation, on_progress: OnProgress) -> Clip:
-    """Make it, and keep it if that is possible."""
-    notes: list[str] = []
-
-    def hear(progress: Progress) -> None:
-        if progress.message:
-            notes.append(progress.message)
-        on_progress(progress)
-
-    clip = _make_clip(inputs, preparation, hear)
+def _make_and_keep(store: ArrayStore | None, inputs: Inputs, key: str, on_progress: OnProgress) -> Clip:
+    pieces = Pieces(store, key, str(inputs.info.path), on_progress)
+    clip = _make_clip(inputs, pieces)
+    if store is None:
+        return clip
     try:
-        return store.keep(preparation.key, clip, notes)
+        clip = keep_clip(store, key, clip, pieces.notes)
     except (LayerloomError, OSError) as error:
         on_progress(Progress("motion", 1.0, message=f"the prepared clip is not kept: {error}"))
-        return clip
+    pieces.drop()
+    return clip
 
 
-def _make_clip(inputs: Inputs, preparation: Preparation, on_progress: OnProgress) -> Clip:
-    size, used = inputs.size, inputs.used
-    warming = _start_warming_up(size, inputs.device)
-    _check_memory(len(used), size, inputs.info.path)
-    images = _read_frames(inputs, on_progress)
-    notes = [*inputs.info.notes, *cut_notes(images, used.start)]
-    given = None
-    if inputs.masks is not None:
-        given = load_masks(inputs.masks, used, size, inputs.info.frames, inputs.info.names, notes.append)
-    out = FlowFields.empty((*FLOW_STEPS, *DISTANT_STEPS), len(used), fit_long_edge(size, FIELD_LONG_EDGE))
-    fields = compute_flow(images, FLOW_STEPS, inputs.flow, out.fields, lambda done: on_progress(Progress("flow", done)))
+def _make_clip(inputs: Inputs, pieces: Pieces) -> Clip:
+    """Read; then find flow, masks and motion, each a piece that is not found again where it was kept."""
+    warming = _start_warming_up(inputs.size, inputs.device)
+    _check_memory(len(inputs.used), inputs.size, inputs.info.path)
+    images = _read_frames(inputs, pieces.report)
+    notes = [*inputs.info.notes, *cut_notes(images, inputs.used.start)]
+    given = _given_masks(inputs, notes)
+    steps = (*FLOW_STEPS, *DISTANT_STEPS)
+    out = FlowFields.empty(steps, len(images), fit_long_edge(inputs.size, FIELD_LONG_EDGE))
+    tell = partial(_tell_share, pieces.report)
+    pieces.report(Progress("flow", 0.0))
+    fields = pieces.flow(out, lambda: compute_flow(images, FLOW_STEPS, inputs.flow, out.fields, tell("flow")))
     # Only now is it sure that the inputs will do: a refusal is a single line.
     for note in notes:
-        on_progress(Progress("flow", 1.0, message=note))
-    on_progress(Progress("masks", 0.0))
+        pieces.report(Progress("flow", 1.0, message=note))
+    pieces.report(Progress("masks", 0.0))
     if given is None:
         warming.join()  # what it does draws from the generator that objects are found with, too
-        found = _found_masks(images, fields, inputs.flow.method, on_progress)
+        found = pieces.masks(lambda: _found_masks(images, fields, inputs.flow.method, pieces.report))
     else:
-        found = complete_masks(given, images, fields)
-    del given
-    on_progress(Progress("motion", 0.0))
-    motion = estimate_motion(fields, found)
+        found = pieces.masks(lambda: complete_masks(given, images, fields))
+    pieces.report(Progress("motion", 0.0))
+    motion = pieces.motion(lambda: estimate_motion(fields, found))
     # Matching far frames keeps a GPU busy, outlines the cores.
     with ThreadPoolExecutor(1) as beside:
-        softened = beside.submit(soften, found, images, motion) if inputs.masks is not None else None
+        softened = None if given is None else beside.submit(soften, found, images, motion)
         far = [field for field in out.fields if field.step in DISTANT_STEPS]
         if fields[0].size != out.size:
-            far = FlowFields.empty(DISTANT_STEPS, len(used), fields[0].size).fields
-        matcher = pair_matcher(inputs.flow)
-        distant_flow(images, found, motion, far, matcher, lambda done: on_progress(Progress("motion", done)))
-        found = softened.result() if softened else found
+            far = FlowFields.empty(DISTANT_STEPS, len(images), fields[0].size).fields
+        distant_flow(images, found, motion, far, pair_matcher(inputs.flow), tell("motion"))
+        masks = softened.result() if softened else found
     if warming.is_alive():
-        compiling = "the GPU's kernels are being compiled; next time they are there"
-        on_progress(Progress("motion", 1.0, message=compiling))
+        pieces.report(Progress("motion", 1.0, message="the GPU's kernels are being compiled; next time they are there"))
         warming.join()
-    flow = _together(out, (*fields, *far))
-    return Clip(images, found, flow, motion, inputs.source, preparation)
+    return Clip(images, masks, _together(out, (*fields, *far)), motion, inputs.source)
+
+
+def _tell_share(on_progress: OnProgress, stage: str) -> Callable[[float], None]:
+    return lambda done: on_progress(Progress(stage, done))
+
+
+def _given_masks(inputs: Inputs, notes: list[str]) -> Masks | None:
+    if inputs.masks is None:
+        return None
+    return load_masks(inputs.masks, inputs.used, inputs.size, inputs.info.frames, inputs.info.names, notes.append)
 
 
 def _together(out: FlowFields, fields: tuple[FlowField, ...]) -> FlowFields:
@@ -228,6 +218,20 @@ def _found_masks(
         missed = f"doubtful masks: {1 - explained:.0%} of what moves is in no object"
         on_progress(Progress("masks", 1.0, message=f"{missed}; look at the mattes, or give masks"))
     return masks
+
+
+def _training_size(info: media.MediaInfo, long_edge: int | None, usual: int) -> Size:
+    if long_edge is not None and long_edge not in LONG_EDGES:
+        allowed = f"allowed are {LONG_EDGES.start} to {LONG_EDGES.stop - 1} pixels"
+        raise LayerloomError(f"long edge {long_edge}: {allowed}", "long_edge")
+    size = fit_long_edge(info.size, long_edge or usual)
+    if min(size) < LEAST_SIDE:
+        at_size = "" if size == info.size else f" ({size[0]}x{size[1]} for learning)"
+        raise LayerloomError(
+            f"{info.path}: {info.size[0]}x{info.size[1]} pixels{at_size}; at least {LEAST_SIDE} a side are needed",
+            "long_edge",
+        )
+    return size
 
 
 def _frame_range(info: media.MediaInfo, frames: Frames) -> range:

@@ -38,7 +38,7 @@ def is_resumable(out: Path) -> bool:
 
 
 class Checkpoint:
-    """What was learned of a project that is to be at `out`: one file in a folder that is made with the first one.
+    """What was learned of a project that is to be at `out`: one file in `checkpoint_folder`.
 
     key: what must be equal for a checkpoint to fit (`resume_key`).
     """
@@ -94,10 +94,9 @@ class Checkpoint:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def remove_room(self) -> None:
-        """Give back what was kept; and the folder, if nothing else is in it."""
+        """Give back what `keep_room` took."""
         with contextlib.suppress(OSError):
             self._reserve.unlink(missing_ok=True)
-            self.folder.rmdir()
 
     def _write(self, trainer: Trainer) -> None:
         tensors, progress = trainer.state()

@@ -10,7 +10,8 @@ from layerloom.cli.arguments import OptionalFolder, Switch
 from layerloom.cli.console import Console
 from layerloom.core.atomic import leftovers, remove
 from layerloom.core.errors import LayerloomError
-from layerloom.data.clip_store import Entry, open_store
+from layerloom.data.array_store import Entry
+from layerloom.data.clip_store import open_store
 
 
 def cache(
@@ -49,7 +50,7 @@ def cache(
 
 def _describe(entry: Entry) -> dict[str, Any]:
     used = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(entry.used))
-    return {"footage": entry.footage, "mib": round(entry.bytes / 2**20, 1), "last_used": used}
+    return {"footage": entry.about, "mib": round(entry.bytes / 2**20, 1), "last_used": used}
 
 
 def _table(facts: dict[str, Any]) -> dict[str, str]:
