@@ -361,6 +361,61 @@ def test_a_track_that_cannot_be_decoded_gives_way_to_the_one_that_can(tmp_path: 
     assert [track.language for track in media.probe(tmp_path / "b.mp4").description.sounds] == ["fra"]
 
 
+def with_subtitles(folder: Path) -> Path:
+    """A Matroska file with a film and a line of text from 0.2 to 0.4 s."""
+    film = encode_video(folder / "film.mp4")
+    (folder / "lines.srt").write_text("1\n00:00:00,200 --> 00:00:00,400\nhello\n")
+    both_path = folder / "both.mkv"
+    with av.open(str(film)) as video, av.open(str(folder / "lines.srt")) as text, av.open(str(both_path), "w") as both:
+        streams = [(video, video.streams.video[0]), (text, text.streams.subtitles[0])]
+        targets = [both.add_stream_from_template(stream) for _, stream in streams]
+        targets[1].metadata["language"] = "fra"
+        for (container, stream), target in zip(streams, targets, strict=True):
+            for packet in container.demux(stream):
+                if packet.size:
+                    packet.stream = target
+                    both.mux(packet)
+    return both_path
+
+
+def test_subtitles_come_along_or_a_line_says_that_they_do_not(tmp_path: Path) -> None:
+    source = with_subtitles(tmp_path)
+    description = media.probe(source).description
+    assert [(track.kind, track.language) for track in description.tracks] == [("subtitles", "fra")]
+    part = media.SourceRange(source, Fraction(1, 12), Fraction(1, 4))
+    options = media.OutputOptions(description=description, tracks=part)
+    with media.open_writer(tmp_path / "out.mkv", SIZE, [n / FPS for n in range(6)], FPS, options) as writer:
+        for level in grey_levels(6):
+            writer.write(level)
+    assert media.probe(tmp_path / "out.mkv").description.tracks[0].language == "fra"
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        (packet,) = (p for p in container.demux(container.streams.subtitles[0]) if p.size)
+        begin, length = (float(ticks * packet.time_base) for ticks in (packet.pts, packet.duration))
+    assert bytes(packet) == b"hello"
+    assert abs(begin - (0.2 - 1 / 12)) < 0.002 and abs(begin + length - 0.25) < 0.002
+    assert media.output_notes("out.mkv", options) == []
+    for name in ("out.mp4", "out.webm"):
+        assert any("subtitles" in line and "fra" in line for line in media.output_notes(name, options))
+
+
+@pytest.mark.parametrize("output", ["ffv1 a.mkv", "vp9 a.webm"])
+def test_where_mastering_data_cannot_be_held_colours_are_and_a_line_says_so(output: str, tmp_path: Path) -> None:
+    codec, name = output.split()
+    path = hdr_source(tmp_path / name, 16, codec)
+    colour = media.probe(path).colour
+    assert (colour.primaries, colour.transfer) == (9, 16)
+    options = media.OutputOptions(codec=codec, description=SourceDescription(colour, BT2020_ON_P3))
+    assert any("no mastering data" in line for line in media.output_notes(path, options))
+
+
+def test_what_a_sequence_cannot_hold_is_said(tmp_path: Path) -> None:
+    source = encode_video(tmp_path / "a.mov", sounds=("deu",), tags={"timecode": "01:00:00:00"})
+    description = media.probe(source).description
+    options = media.OutputOptions(description=description, tracks=media.SourceRange(source), timecode="01:00:00:00")
+    lines = media.output_notes(tmp_path / "%d.png", options)
+    assert any("sound" in line for line in lines) and any("timecode" in line for line in lines)
+
+
 def test_timecode_is_kept_and_counts_on(tmp_path: Path) -> None:
     source = encode_video(tmp_path / "a.mov", tags={"timecode": "01:00:59:20"})
     description = media.probe(source).description
