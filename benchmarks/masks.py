@@ -85,8 +85,8 @@ def main() -> None:
             given = truth if case == "found" else degrade(truth, case)
             started = time.perf_counter()
             if case == "found":
-                made, explained = discover_masks(frames, flow)
-                cases[case] = _found_figures(made, truth) | {"explained": explained}
+                made, explained, sureness = discover_masks(frames, flow)
+                cases[case] = _found_figures(made, truth) | {"explained": explained, "sureness": sureness}
             else:
                 cases[case] = _figures(complete_masks(given, frames, flow), given, truth)
             cases[case]["seconds"] = time.perf_counter() - started

@@ -58,12 +58,13 @@ def test_found_masks_that_leave_out_much_of_what_moves_are_doubted(
     explained: float, doubted: bool, footage: Path, truth: SyntheticClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     masks = Masks(("object1",), truth.masks[:1], np.full_like(truth.masks[:1], 160))
-    monkeypatch.setattr(module, "discover_masks", lambda *_: Discovery(masks, explained))
+    monkeypatch.setattr(module, "discover_masks", lambda *_: Discovery(masks, explained, (0.9,)))
     reports: list[Progress] = []
     clip = prepare(footage / "frames", device="cpu", on_progress=reports.append)
     assert clip.layer_names == ("object1", "background")
     told = [p.message for p in reports if p.message and "rate" not in p.message]  # images carry none
-    assert told == (
+    assert told[0].startswith("found object1 (") and told[0].endswith("% of the frame, 90% sure)")
+    assert told[1:] == (
         ["doubtful masks: 40% of what moves is in no object; look at the mattes, or give masks"] if doubted else []
     )
 
@@ -106,10 +107,10 @@ def test_objects_are_found_by_the_flow_that_tells_best_what_moves(
         made.append((source.method, fields))
         return fields
 
-    def find(frames: np.ndarray, fields: object) -> Discovery:
+    def find(frames: np.ndarray, fields: object, device: str) -> Discovery:
         told.append(fields)
         nothing = np.zeros((0, *frames.shape[:3]), np.uint8)
-        return Discovery(Masks((), nothing, nothing), 1.0)
+        return Discovery(Masks((), nothing, nothing), 1.0, ())
 
     monkeypatch.setattr(module, "compute_flow", flow)
     monkeypatch.setattr(module, "discover_masks", find)

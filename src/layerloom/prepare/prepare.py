@@ -24,7 +24,7 @@ from layerloom.data.array_store import ArrayStore, DamagedEntry
 from layerloom.data.clip import Clip, FlowField, FlowFields, Masks, Preparation, SourceReference
 from layerloom.data.clip_store import find_clip, keep_clip, open_store
 from layerloom.prepare.cuts import cut_notes
-from layerloom.prepare.discover.objects import discover_masks
+from layerloom.prepare.discover.objects import Discovery, discover_masks
 from layerloom.prepare.flow.compute import FIELD_LONG_EDGE, FlowSource, compute_flow, pair_matcher
 from layerloom.prepare.flow.long_range import distant_flow
 from layerloom.prepare.key import clip_key
@@ -161,7 +161,8 @@ def _make_clip(inputs: Inputs, pieces: Pieces) -> Clip:
     pieces.report(Progress("masks", 0.0))
     if given is None:
         warming.join()  # what it does draws from the generator that objects are found with, too
-        found = pieces.masks(lambda: _found_masks(images, fields, inputs.flow.method, pieces.report))
+        method, device = inputs.flow.method, inputs.device
+        found = pieces.masks(lambda: _found_masks(images, fields, method, device, pieces.report))
     else:
         found = pieces.masks(lambda: complete_masks(given, images, fields))
     pieces.report(Progress("motion", 0.0))
@@ -200,9 +201,10 @@ def _found_masks(
     images: UInt8[np.ndarray, "t h w 3"],
     fields: tuple[FlowField, ...],
     flow: str | Path,
+    device: str,
     on_progress: OnProgress,
 ) -> Masks:
-    """Masks from motion; where they are none, or doubtful, it is said.
+    """Masks from motion; what was found is said.
 
     RAFT's flow runs on beyond outlines, and sees thin things near the camera move as surely as objects do. What moves
     is told better by DIS.
@@ -210,14 +212,23 @@ def _found_masks(
     if flow == "raft":
         small = resize_all(images, fit_long_edge((images.shape[2], images.shape[1]), FINDING_LONG_EDGE))
         fields = compute_flow(small, FLOW_STEPS)
-    masks, explained = discover_masks(images, fields)
-    if not masks.names:
-        nothing = "nothing moves against the camera: one background layer; masks can tell of objects"
-        on_progress(Progress("masks", 1.0, message=nothing))
-    elif explained < DOUBTFUL:
-        missed = f"doubtful masks: {1 - explained:.0%} of what moves is in no object"
-        on_progress(Progress("masks", 1.0, message=f"{missed}; look at the mattes, or give masks"))
-    return masks
+    found = discover_masks(images, fields, device)
+    for message in _said_of(found):
+        on_progress(Progress("masks", 1.0, message=message))
+    return found.masks
+
+
+def _said_of(found: Discovery) -> list[str]:
+    """What was found, how large and how sure; and where that is nothing, or doubtful."""
+    if not found.masks.names:
+        return ["nothing moves against the camera: one background layer; masks can tell of objects"]
+    shares = [float(coverage.mean()) / 255 for coverage in found.masks.coverage]
+    each = zip(found.masks.names, shares, found.sureness, strict=True)
+    said = ["found " + ", ".join(f"{name} ({share:.1%} of the frame, {sure:.0%} sure)" for name, share, sure in each)]
+    if found.explained < DOUBTFUL:
+        missed = f"doubtful masks: {1 - found.explained:.0%} of what moves is in no object"
+        said.append(f"{missed}; look at the mattes, or give masks")
+    return said
 
 
 def _training_size(info: media.MediaInfo, long_edge: int | None, usual: int) -> Size:

@@ -56,7 +56,7 @@ def decompose(
         footage: A video file, or a folder of images.
         out: The project to write, such as bear.loom.
         masks: A folder of images for each object, one folder of images, or indexed-palette images.
-            Default: objects are found by their motion.
+            Default: objects are found by their motion; a contact sheet beside the project, bear-found.png, shows them.
         fps: Of a folder of images, such as 25 or 30000/1001. Default: 24.
         exr_layer: The layer of EXR files to read, where they have several.
         linear: Whether the footage is scene-linear light. Default: EXR is.
@@ -80,6 +80,8 @@ def decompose(
         if device != "cpu":
             wake_gpu()
         from layerloom.decompose import decompose as learn
+        from layerloom.media import write_image
+        from layerloom.prepare.masks.contact_sheet import contact_sheet
         from layerloom.prepare.prepare import prepare
 
         stages: set[str] = set()
@@ -89,7 +91,7 @@ def decompose(
             console.report(progress)
 
         def make_clip() -> Clip:
-            return prepare(
+            clip = prepare(
                 footage,
                 masks=masks,
                 reading=read_options(fps, exr_layer, linear),
@@ -102,6 +104,11 @@ def decompose(
                 cache="off" if no_cache else open_store(cache, cache_gib),
                 on_progress=report,
             )
+            if masks is None and clip.masks.names:
+                sheet = out.with_name(out.stem + "-found.png")
+                write_image(sheet, contact_sheet(clip.frames, clip.masks))
+                console.report(Progress("masks", 1.0, message=f"see {sheet} for what was found"))
+            return clip
 
         with _offering_to_resume(out, stages):
             project = learn(make_clip, out, device=device, seed=seed, resume=resume, on_progress=report)

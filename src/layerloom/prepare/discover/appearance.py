@@ -1,14 +1,18 @@
-"""How likely each pixel is an object's by its look alone: a small network that learns a clip's own objects.
+"""How likely each pixel is an object's by its appearance alone: a small network that learns a clip's own objects.
 
 It sees colour and its spread around the pixel at several scales, not where or when the pixel is, nor how it moves. So
 it finds an object in frames in which it rests, and what only sometimes looks as if it moved (waves) stays unlikely.
 """
 
+import math
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, UInt8
-from torch.nn import Linear, ReLU, Sequential
+from torch import Tensor
+from torch.nn import Linear, Parameter, ReLU, Sequential
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from layerloom.core.parallel import in_threads
@@ -18,6 +22,8 @@ HIDDEN = 32
 EXAMPLES = 80_000
 BATCH = 4096
 STEPS = 250
+LARGEST_RATE, WARM_UP, WEIGHT_DECAY = 1e-2, 0.3, 1e-4
+BETAS = 0.9, 0.999
 FEWEST_OF_OBJECTS = 0.05
 """Share of objects among the examples, at least."""
 LARGEST_LOGIT = 6.0
@@ -41,7 +47,7 @@ def _features(frame: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w fea
     return np.concatenate(columns, -1)
 
 
-def appearance_logits(features: Features, objects: Bool[np.ndarray, "t h w"], weights: Maps) -> Maps:
+def appearance_log_odds(features: Features, objects: Bool[np.ndarray, "t h w"], weights: Maps) -> Maps:
     """Log odds of each pixel being an object's, learned from the pixels of `weights` > 0. Deterministic."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -59,18 +65,39 @@ def _learned(features: Features, objects: Bool[np.ndarray, "t h w"], weights: Ma
     mean, deviation = examples.mean(0), examples.std(0) + 1e-3
     examples = (examples - mean) / deviation
     network = Sequential(Linear(flat.shape[1], HIDDEN), ReLU(), Linear(HIDDEN, HIDDEN), ReLU(), Linear(HIDDEN, 1))
-    optimiser = torch.optim.Adam(network.parameters(), weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-2, total_steps=STEPS)
-    for _ in range(STEPS):
+    adam = _Adam(list(network.parameters()))
+    for step in range(STEPS):
         batch = torch.from_numpy(generator.integers(len(chosen), size=BATCH))
         loss = binary_cross_entropy_with_logits(network(examples[batch])[:, 0], 0.98 * targets[batch] + 0.01)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
+        adam.step(torch.autograd.grad(loss, adam.parameters), LARGEST_RATE * _rate(step / (STEPS - 1)))
     with torch.no_grad():
         parts = [network((part - mean) / deviation)[:, 0] for part in torch.from_numpy(flat).split(50_000)]
     return np.clip(torch.cat(parts).numpy(), -LARGEST_LOGIT, LARGEST_LOGIT).reshape(objects.shape)
+
+
+def _rate(done: float) -> float:
+    """Of learning, as a share of the largest: a cosine up over the first third, and down to nothing."""
+    ramp = done / WARM_UP if done < WARM_UP else (1 - done) / (1 - WARM_UP)
+    return 0.5 - 0.5 * math.cos(math.pi * ramp)
+
+
+class _Adam:
+    """Adam (Kingma and Ba 2015). PyTorch's own takes two seconds to import what it never uses here."""
+
+    def __init__(self, parameters: list[Parameter]) -> None:
+        self.parameters = parameters
+        self._moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in parameters]
+        self._steps = 0
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[Tensor], rate: float) -> None:
+        self._steps += 1
+        for parameter, gradient, (mean, square) in zip(self.parameters, gradients, self._moments, strict=True):
+            gradient = gradient + WEIGHT_DECAY * parameter
+            mean.lerp_(gradient, 1 - BETAS[0])
+            square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+            unbiased = (square / (1 - BETAS[1] ** self._steps)).sqrt_().add_(1e-8)
+            parameter.addcdiv_(mean, unbiased, value=-rate / (1 - BETAS[0] ** self._steps))
 
 
 def _drawn(weights: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:

@@ -20,6 +20,7 @@ from layerloom.core.geometry import pixel_centres, transform_points
 from layerloom.core.imaging import GuidedFilter
 from layerloom.core.parallel import in_threads
 from layerloom.data.clip import FlowField
+from layerloom.prepare.discover.agreement import share_in_time
 from layerloom.prepare.flow.links import Link, links_of
 
 PARALLAX_DISCOUNT = 0.7
@@ -112,18 +113,3 @@ def _largest_difference(one: Float32[np.ndarray, "h w 3"], other: Float32[np.nda
     """Of the three channels'."""
     red, green, blue = cv2.split(cv2.absdiff(one, other))
     return cv2.max(cv2.max(red, green), blue)
-
-
-def share_in_time(maps: Maps, flow: Sequence[FlowField]) -> Maps:
-    """The mean of each map and those of frames up to 4 away, brought here along the flow."""
-
-    def share(frame: int) -> Map:
-        total, weights = maps[frame].copy(), np.ones(maps.shape[1:], np.float32)
-        for link in links_of(frame, flow, (maps.shape[2], maps.shape[1])):
-            if link.distance <= 4:
-                weight = link.confidence * np.float32(link.distance**-0.5)
-                total += weight * link.bring(maps[link.frame])
-                weights += weight
-        return total / weights
-
-    return np.stack(list(in_threads(share, range(len(maps)))))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from layerloom.prepare.discover.appearance import appearance_features, appearance_logits
+from layerloom.prepare.discover.appearance import appearance_features, appearance_log_odds
 
 
 def striped_scene() -> tuple[np.ndarray, np.ndarray]:
@@ -19,7 +19,7 @@ def striped_scene() -> tuple[np.ndarray, np.ndarray]:
 def test_texture_tells_an_object_though_a_fifth_of_the_examples_are_wrong() -> None:
     frames, where = striped_scene()
     wrong = np.random.default_rng(1).random(where.shape) < 0.2
-    logits = appearance_logits(appearance_features(frames), where ^ wrong, np.ones(where.shape, np.float32))
+    logits = appearance_log_odds(appearance_features(frames), where ^ wrong, np.ones(where.shape, np.float32))
     assert ((logits > 0) == where).mean() > 0.95
 
 
@@ -29,11 +29,11 @@ def test_pixels_without_weight_teach_nothing() -> None:
     weights[2:] = 0
     objects = where.copy()
     objects[2:] = ~where[2:]
-    logits = appearance_logits(appearance_features(frames), objects, weights)
+    logits = appearance_log_odds(appearance_features(frames), objects, weights)
     assert ((logits > 0) == where).mean() > 0.95
 
 
 def test_the_same_examples_teach_the_same() -> None:
     frames, where = striped_scene()
     features, weights = appearance_features(frames), np.ones(where.shape, np.float32)
-    assert (appearance_logits(features, where, weights) == appearance_logits(features, where, weights)).all()
+    assert (appearance_log_odds(features, where, weights) == appearance_log_odds(features, where, weights)).all()
