@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from layerloom.core.gaps import fill_in_time
+from layerloom.core.gaps import fill_in_time, fill_smoothly
 
 
 def test_gaps_in_time_are_filled_from_both_sides() -> None:
@@ -17,3 +17,13 @@ def test_known_values_and_places_never_known_stay() -> None:
     np.testing.assert_array_equal(fill_in_time(values, known), values)
     known[:, 1] = False
     np.testing.assert_array_equal(fill_in_time(values, known), values)
+
+
+def test_a_hole_is_filled_from_around_it() -> None:
+    y, x = np.mgrid[0:40, 0:61].astype(np.float32)
+    slope = np.stack([0.1 * x, 0.05 * y, 0.02 * x + 3], -1)
+    known = np.ones((40, 61), np.float32)
+    known[14:26, 20:34] = 0
+    filled = fill_smoothly(np.where(known[..., None] > 0, slope, np.float32(99)), known)
+    np.testing.assert_array_equal(filled[known > 0], slope[known > 0])
+    assert np.abs(filled - slope).max() < 0.35

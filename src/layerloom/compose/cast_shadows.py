@@ -28,32 +28,37 @@ Homographies = Float64[np.ndarray, "t 3 3"]
 
 @dataclass(frozen=True, eq=False)
 class Relit:
-    """A project in the light that edits make, and the objects whose shadows are no longer where they were."""
+    """A project in the light that edits make, and the objects whose shadows are no longer where they were.
+
+    hidden: objects that are no longer there themselves, and whose shadows went with them.
+    """
 
     project: Project
     unshadowed: frozenset[int]
+    hidden: frozenset[int] = frozenset()
 
 
 def relight(project: Project, shadows: ShadowPlan, plan: ShotPlan, paths: CameraPaths) -> Relit:
-    """Shadows of moved and repeated objects go along, where they were found, unless they are taken off or left.
+    """Shadows of moved, repeated and hidden objects go along, where they were found, unless they are taken off or left.
 
     A layer that runs in its own time leaves its shadow, too: the light has the background's.
     """
     unshadowed = shadows.freed
     staying = unshadowed | _kept_apart(len(project.layers) - 1, shadows, plan)
+    hidden = frozenset(layer for layer in shadows.hidden - staying if find_shadow(project, layer) is not None)
     cast: list[tuple[Grids, Homographies]] = []
     for layer in range(len(project.layers) - 1):
-        placings = list_placings(project, plan, layer, paths) if layer not in staying else []
+        placings = list_placings(project, plan, layer, paths) if layer not in staying | shadows.hidden else []
         shadow = find_shadow(project, layer) if placings else None
         if shadow is not None:
             cast += [(shadow, places) for _, places in placings]
             unshadowed |= {layer} if not all(copies for copies, _ in placings) else set()
-    if not unshadowed and not cast:
+    if not unshadowed and not hidden and not cast:
         return Relit(project, frozenset())
-    light = free_light(project, unshadowed) if unshadowed else background_light(project)
+    light = free_light(project, unshadowed | hidden) if unshadowed or hidden else background_light(project)
     for shadow, places in cast:
         light = light * _placed(project, shadow, places)
-    return Relit(project.with_lighting(len(project.layers) - 1, light), frozenset(unshadowed))
+    return Relit(project.with_lighting(len(project.layers) - 1, light), frozenset(unshadowed), hidden)
 
 
 def find_shadow(project: Project, layer: int) -> Grids | None:

@@ -202,7 +202,9 @@ def _shot_plan(project: Project, edits: Sequence[Edit]) -> ShotPlan:
 
 def _shadow_plan(project: Project, edits: Sequence[Edit]) -> ShadowPlan:
     freed = frozenset(_object_index(project, edit.layer) for edit in _of(edits, Unshadow))
-    return ShadowPlan(freed, frozenset(_object_index(project, edit.layer) for edit in _of(edits, LeaveShadow)))
+    left = frozenset(_object_index(project, edit.layer) for edit in _of(edits, LeaveShadow))
+    hidden = frozenset(project.layer_index(edit.layer) for edit in _of(edits, Hide))
+    return ShadowPlan(freed, left, hidden - {len(project.layers) - 1})
 
 
 def _retiming(project: Project, edit: Freeze | Reverse) -> Retiming:

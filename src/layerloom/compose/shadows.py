@@ -7,12 +7,13 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from layerloom import media
-from layerloom.core.gaps import fill_in_time
+from layerloom.core.gaps import fill_smoothly
 from layerloom.core.geometry import Size
 from layerloom.data.project import Project
 
 REACH = 0.4
 """How far from an object its shadow may be, as a share of the root of its area."""
+LEAST_LIGHT = 1e-3
 
 
 def background_light(project: Project) -> Float32[np.ndarray, "t rows columns 3"]:
@@ -21,7 +22,7 @@ def background_light(project: Project) -> Float32[np.ndarray, "t rows columns 3"
 
 
 def free_light(project: Project, layers: Collection[int]) -> Float32[np.ndarray, "t rows columns 3"]:
-    """The background's light with, around objects, that of the times before and after when they are elsewhere.
+    """The background's light with, around objects, what it would be without their shadows.
 
     A place that they never leave stays as it is.
     """
@@ -34,8 +35,25 @@ def light_elsewhere(
     share: Float32[np.ndarray, "t rows columns"],
     inside: Bool[np.ndarray, "t rows columns"],
 ) -> Float32[np.ndarray, "t rows columns 3"]:
-    """`free_light` from the background's light and what `shares_at_nodes` gives."""
-    return fill_in_time(light, inside & (share == 0))
+    """`free_light` from the background's light and what `shares_at_nodes` gives.
+
+    Frames are brought to one exposure. A place's light has a mean over the times when objects are elsewhere; how a
+    frame departs from it, as when a light passes, is known around the objects and continued smoothly into them.
+    """
+    known = inside & (share == 0)
+    seen = known.any(0)
+    log_light = np.log(np.maximum(light, LEAST_LIGHT))
+    for there, frame in zip(known, log_light, strict=True):
+        frame -= np.median(frame[there], 0) if there.any() else 0
+    mean = (log_light * known[..., None]).sum(0) / np.maximum(known.sum(0, dtype=np.float32), 1)[..., None]
+    free = light.copy()
+    for there, frame, into in zip(known, log_light, free, strict=True):
+        if there.any():
+            gone = seen & ~there
+            exposure = np.median(into[there], 0)
+            departure = fill_smoothly(frame - mean, there.astype(np.float32))
+            into[gone] = (exposure * np.exp(mean + departure))[gone]
+    return free
 
 
 def shares_at_nodes(

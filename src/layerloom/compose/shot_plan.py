@@ -19,10 +19,14 @@ class Retiming:
 
 @dataclass(frozen=True)
 class ShadowPlan:
-    """Layers (by number) whose shadows are taken off the background (`freed`), or stay where they are (`left`)."""
+    """Layers (by number) whose shadows are taken off the background (`freed`), or stay where they are (`left`).
+
+    hidden: objects that are taken away, and with them what they cast where that is found.
+    """
 
     freed: frozenset[int] = frozenset()
     left: frozenset[int] = frozenset()
+    hidden: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,9 @@ class Renderer:
             picture = pictures[frame]
             hidden = [layer for layer in composition.hidden if self.project.layers[layer].kind == "object"]
             if hidden:
-                picture = self._residuals.cleared(frame, picture, alphas(frame), hidden)
+                light = composition.light
+                relit = light.project if light.hidden else None
+                picture = self._residuals.cleared(frame, picture, alphas(frame), frozenset(hidden), relit)
             return Inputs(picture, alphas, self._bit_depth, as_solved=as_solved)
         apart = not shows_a_picture(shot, len(self.project.layers))
         carried = {

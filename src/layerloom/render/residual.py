@@ -22,6 +22,8 @@ MOST_BYTES = 2**29
 OUTLINE_TRAINING_PIXELS = 1.5
 """How far mattes may be off at outlines: what is unexplained so close to one may belong to the other layer."""
 
+CLEAR_SHADOW = 0.1
+"""Where light without a shadow differs so much from that with it, nothing of the residual is kept."""
 NEAR_HIDDEN = 1 / 300
 """Half of how far around a hidden layer the picture is cleared, in long edges."""
 FAINTEST = 65535 // 50
@@ -55,20 +57,46 @@ class ResidualMaps:
         key = frame, apart, unshadowed
         return self._kept.get(key, lambda: self._make(frame, picture, own_alphas, apart, unshadowed))
 
-    def cleared(self, frame: int, picture: np.ndarray, own_alphas: OwnAlphas, hidden: Collection[int]) -> np.ndarray:
+    def cleared(
+        self,
+        frame: int,
+        picture: np.ndarray,
+        own_alphas: OwnAlphas,
+        hidden: frozenset[int],
+        relit: Project | None = None,
+    ) -> np.ndarray:
         """The source's picture as the layers explain it close to hidden objects, as it is elsewhere.
 
         Motion blur and haze outside an outline belong to no layer: with theirs gone, they would go on drawing it.
+        relit: the project in the light without the shadows of these objects, if they cast any. Then the picture is in
+        that light, too, and what the light could not explain of a shadow goes with it.
         """
-        key = frame, frozenset(hidden)
-        return self._cleared.get(key, lambda: self._clear(frame, picture, own_alphas, hidden))
+        key = frame, hidden, relit is not None
+        return self._cleared.get(key, lambda: self._clear(frame, picture, own_alphas, hidden, relit))
 
-    def _clear(self, frame: int, picture: np.ndarray, own_alphas: OwnAlphas, hidden: Collection[int]) -> np.ndarray:
+    def _clear(
+        self, frame: int, picture: np.ndarray, own_alphas: OwnAlphas, hidden: Collection[int], relit: Project | None
+    ) -> np.ndarray:
         size = self._project.source.size
         near = np.max([_near(cv2.resize(own_alphas[layer], size)) for layer in hidden], 0)
         explained, shown = self._explained(frame, own_alphas), media.to_float(picture)
-        mixed = media.quantise(shown + near[..., None] * (explained - shown), 8 * picture.itemsize)
+        if relit is not None:
+            lighter, gone = self._without_shadow(frame, own_alphas, relit)
+            explained, shown, near = explained + lighter, shown + lighter, np.maximum(near, gone)
+        mixed = media.quantise(np.clip(shown + near[..., None] * (explained - shown), 0, 1), 8 * picture.itemsize)
         return np.where(near[..., None] > 0, mixed, picture)
+
+    def _without_shadow(
+        self, frame: int, own_alphas: OwnAlphas, relit: Project
+    ) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
+        """What the background gains in another light, and how far it is another one, 0 to 1."""
+        background = len(self._project.layers) - 1
+        uv = self._project.uv(background, frame)
+        before, after = (project.lighting(background, frame, uv=uv) for project in (self._project, relit))
+        own = [cv2.resize(media.to_float(plane), self._project.source.size) for plane in own_alphas]
+        share = list(composite([*own, np.ones(uv.shape[:2], np.float32)]))[-1]
+        gain = share[..., None] * (after - before) * self._project.layers[background].look_up(uv)
+        return gain, np.clip(np.abs(after - before).max(-1) / CLEAR_SHADOW, 0, 1)
 
     def _make(
         self, frame: int, picture: np.ndarray, own_alphas: OwnAlphas, apart: bool, unshadowed: frozenset[int]
