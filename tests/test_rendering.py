@@ -136,10 +136,12 @@ def test_an_ordinary_frame_is_what_the_reference_says(
     rendered = next(render_images(project, edits[case], range(1, 2), mode))
     shot = still_shot(project, 1)
     inputs = inputs_of(project, shot, mode)
-    scene = Scene(compose(project, edits[case]))
-    hidden = [layer for layer in scene.hidden if project.layers[layer].kind == "object"]
+    composition = compose(project, edits[case])
+    scene, light = Scene(composition), composition.light
+    hidden = frozenset(layer for layer in scene.hidden if project.layers[layer].kind == "object")
     if hidden and inputs.source is not None:
-        cleared = ResidualMaps(project, CpuBackend(project)).cleared(1, inputs.source, inputs.own_alphas(1), hidden)
+        residuals, relit = ResidualMaps(project, CpuBackend(project)), light.project if light.hidden else None
+        cleared = residuals.cleared(1, inputs.source, inputs.own_alphas(1), hidden, relit)
         inputs = replace(inputs, source=cleared)
     assert_agree(rendered, reference.render_shot(scene, shot, inputs, torch.device("cpu")))
 
