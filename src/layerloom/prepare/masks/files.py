@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import Num, UInt8
 from PIL import Image
@@ -12,6 +11,7 @@ from PIL import Image
 from layerloom import media
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size
+from layerloom.core.imaging import resize
 from layerloom.core.parallel import do_in_threads, in_threads
 from layerloom.data.clip import Masks, check_layer_names
 from layerloom.media.formats import IMAGE_SUFFIXES, PILLOW_FORMATS, image_header, kind_of
@@ -91,7 +91,7 @@ def _load_files(directory: Path, source: MaskSource, on_note: Callable[[str], No
     objects = {name or "object": files for name, files in used.items()}
     masks = _missing_masks(tuple(objects), len(frames), size)
     for i, files in enumerate(objects.values()):
-        read = in_threads(lambda path: resize_mask(_read_grey(path), size), files.values())
+        read = in_threads(lambda path: resize(_read_grey(path), size), files.values())
         for frame, mask in zip(files, read, strict=True):
             masks.coverage[i, frame] = mask
             masks.trust[i, frame] = 255
@@ -147,7 +147,7 @@ def _load_videos(videos: Mapping[str, Path], source: MaskSource) -> Masks:
         alpha = info.description.alpha != "none"
         pictures = media.read_frames(path, frames.start, frames.stop, alpha=alpha)
         for frame, picture in enumerate(pictures):
-            masks.coverage[i, frame] = resize_mask(_grey(picture, path, is_video=True), size)
+            masks.coverage[i, frame] = resize(_grey(picture, path, is_video=True), size)
     return _laid_over(next(iter(videos.values())), masks)
 
 
@@ -214,9 +214,9 @@ def _load_indexed(
 
     def store(frame: int) -> None:
         for i, index in enumerate(indices):
-            masks.coverage[i, frame] = resize_mask((images[frame] == index).astype(np.uint8) * 255, source.size)
+            masks.coverage[i, frame] = resize((images[frame] == index).astype(np.uint8) * 255, source.size)
         undecided = np.isin(images[frame], [VOID_INDEX, *strays]).astype(np.uint8) * 255
-        masks.trust[:, frame] = 255 - resize_mask(undecided, source.size)
+        masks.trust[:, frame] = 255 - resize(undecided, source.size)
 
     do_in_threads(store, images)
     return masks
@@ -291,11 +291,6 @@ def _grey(pixels: Num[np.ndarray, "h w c"], path: Path, is_video: bool = False) 
             f"{path}: a colour image; masks are grey (255 = object), transparent or indexed-palette images"
         )
     return media.quantise(values[..., 1], 8)
-
-
-def resize_mask(mask: UInt8[np.ndarray, "h0 w0"], size: Size) -> UInt8[np.ndarray, "h w"]:
-    shrinking = mask.shape[1] > size[0]
-    return cv2.resize(mask, size, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
 
 
 def without_overlaps(coverage: UInt8[np.ndarray, "objects h w"]) -> UInt8[np.ndarray, "objects h w"]:
