@@ -2,10 +2,11 @@
 
     python tests/kills.py FOLDER read:0:KILL train:0.5:TERM store:0:FULL …
 
-A moment is a stage, seconds after its first sign of life, and what happens then: a signal, or FULL: the disk of FOLDER
-(which must be small) is filled up. One line of JSON for each: what became of the run, and whether the result that the
-second run came to, with --resume where there is something to resume, is the same in every file. Everything is imported
-once; runs are forks. The clip has flow files of its own, so that nothing depends on how OpenCV was compiled.
+A moment is a stage, seconds after its first sign of life (of training: after its first steps), and what happens then: a
+signal, or FULL: the disk of FOLDER (which must be small) is filled. One line of JSON for each: what became of the run,
+and whether the result that the second run came to, with --resume where there is something to resume, is the same in
+every file. Everything is imported once; runs are forks. The clip has flow files of its own, so that nothing depends on
+how OpenCV was compiled.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import replace
@@ -28,7 +30,7 @@ from layerloom.synthetic.clip import make_clip
 from layerloom.train.settings import TrainSettings, settings_for
 from layerloom.train.trainer import Trainer
 
-SIZE, FRAMES, STEPS = (96, 64), 8, 120
+SIZE, FRAMES, STEPS = (96, 64), 8, 240
 STEP_SECONDS = 0.01
 """Steps are held up, so that there is time to end a run between two of them."""
 
@@ -75,15 +77,23 @@ def start(words: list[str], errors: Path) -> tuple[int, int]:
 def run(words: list[str], folder: Path, moment: str = "") -> tuple[int, str]:
     """Exit code (negative: by this signal) and the last line on standard error."""
     stage, delay, event = moment.split(":") if moment else ("", "0", "")
-    process, reading = start(words, folder / "errors")
-    happened = False
+    errors = Path(tempfile.gettempdir()) / f"errors-{os.getpid()}"  # on a disk with room
+    process, reading = start(words, errors)
+    happened: list[threading.Timer] = []
     with os.fdopen(reading) as lines:
         for line in lines:
-            if not happened and json.loads(line).get("stage") == stage:
-                happened = True
-                threading.Timer(float(delay), happen, (event, process, folder)).start()
+            report = json.loads(line)
+            begun = report.get("stage") == stage and (stage != "train" or report["done"] > 0)
+            if begun and not happened:
+                happened.append(threading.Timer(float(delay), happen, (event, process, folder)))
+                happened[0].start()
     code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    said = (folder / "errors").read_text().splitlines() or [""]
+    for timer in happened:
+        timer.cancel()
+        timer.join()
+    (folder / "ballast").unlink(missing_ok=True)
+    said = errors.read_text().splitlines() or [""]
+    errors.unlink()
     return code, said[-1]
 
 
@@ -112,14 +122,13 @@ def campaign(folder: Path, moments: list[str]) -> None:
     write_footage(folder)
     out = folder / "out" / "clip.loom"
     out.parent.mkdir()
-    assert run(command(folder, out), folder)[0] == 0, (folder / "errors").read_text()
+    code, said = run(command(folder, out), folder)
+    assert code == 0, said
     whole = contents(out)
     shutil.rmtree(out)
     for moment in moments:
         shutil.rmtree(folder / "cache", ignore_errors=True)
         code, said = run(command(folder, out), folder, moment)
-        time.sleep(float(moment.split(":")[1]) + 0.1 if "FULL" in moment else 0.0)
-        (folder / "ballast").unlink(missing_ok=True)
         resumable = (out.with_name("clip.loom.partial") / "checkpoint.safetensors").exists()
         begun = ["--resume"] * out.with_name("clip.loom.partial").exists()
         again, problem = (0, "") if out.exists() else run(command(folder, out, *begun), folder)

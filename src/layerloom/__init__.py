@@ -65,9 +65,9 @@ _VERBS = {
 """Package or module of this name to the module that holds its function."""
 
 # PyTorch's and Numba's thread pools share the cores: threads that spin while they wait take them from each other (a
-# training step took ten times as long beside another busy process). OpenMP reads this once, when PyTorch is loaded.
-if "torch" not in sys.modules:
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# training step took ten times as long beside another busy process). OpenMP reads this once, when PyTorch is loaded: a
+# program that loads it first can set it itself, and works without; processes that it starts have it.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 class _Verb(ModuleType):

@@ -231,7 +231,10 @@ def save_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Arrays to a new file of safetensors, with the rights that new files have."""
     file.touch()
     mode = file.stat().st_mode
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, file)
+    try:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, file)
+    except SafetensorError as error:  # such as a full disk
+        raise OSError(str(error)) from error
     file.chmod(mode)
 
 
