@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+
 from layerloom.compose.blend import AffineBlend
 from layerloom.compose.patch import LayerPatches, MovingPatch, Patch
+from layerloom.core.geometry import Size
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +25,19 @@ class CanvasStep:
 
     parts: tuple[Patch | MovingPatch | None, ...]
     painted: tuple[int, AffineBlend] | None = None
+
+    def share(self, canvases: Sequence[Size]) -> float | None:
+        """Of the canvases that it reaches, the share of texels that it changes: 0 where it reaches none.
+
+        canvases: of all layers. None where what it does is another thing at other times.
+        """
+        reached = [(part, canvas) for part, canvas in zip(self.parts, canvases, strict=True) if part is not None]
+        changed = 0
+        for part, _ in reached:
+            if not isinstance(part, Patch):
+                return None
+            changed += int(np.count_nonzero((part.opacity.max(-1) > 0) | part.change.any(-1)))
+        return changed / sum(width * height for _, (width, height) in reached) if reached else 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +53,7 @@ class CanvasPlan:
 
     def __init__(self, steps: Sequence[CanvasStep], everywhere: CanvasPass) -> None:
         """everywhere: the steps as the one pass that they are in frames without a painting of their own."""
-        self._steps, self._everywhere = tuple(steps), everywhere
+        self.steps, self._everywhere = tuple(steps), everywhere
         self._painted = {step.painted[0] for step in steps if step.painted is not None}
         self._split = lru_cache(maxsize=4)(self._split_at)
 
@@ -48,7 +64,7 @@ class CanvasPlan:
     def _split_at(self, source_number: int) -> tuple[CanvasPass, ...]:
         passes: list[CanvasPass] = []
         waiting: list[CanvasStep] = []
-        for step in self._steps:
+        for step in self.steps:
             if step.painted is not None and step.painted[0] == source_number:
                 passes.append(CanvasPass(stack_steps(waiting, len(step.parts)), step.painted[1]))
                 waiting = []

@@ -87,6 +87,12 @@ class Composition:
         default. LayerloomError as `compose`."""
         return _compose(self.project, edits, self.frames if frames is None else frames, Parts(self.parts))
 
+    def canvas_shares(self) -> list[tuple[CanvasEdit, float | None]]:
+        """Each edit of a canvas, and the share of it that it changes; None where that differs from time to time."""
+        edits = [edit for edit in self.edits if isinstance(edit, CanvasEdit)]
+        canvases = [layer.canvas for layer in self.project.layers]
+        return [(edit, step.share(canvases)) for edit, step in zip(edits, self.canvas.steps, strict=True)]
+
     def unseen_shares(self) -> list[float]:
         """By output frame, the share of its pixels that show background which no frame saw, sampled. Edits of textures
         do not count as seeing; where the background is replaced, nothing of it shows."""

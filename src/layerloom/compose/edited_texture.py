@@ -25,6 +25,8 @@ RAMP = 4 / 255
 UNDECIDED_TEXELS = 7
 """Beside edges, resampling hides small changes: gaps this wide in the edits of a resampled texture belong to them."""
 FAINTEST_ALPHA = 1 / 255
+SHAPE_TOLERANCE = 0.03
+"""How far the ratio of a file's sides may be from the canvas': programs make sides multiples of 8 or 16."""
 
 
 def texture_patch(layer: Layer, path: Path) -> Patch | None:
@@ -95,10 +97,11 @@ def _pillow_resize(
 
 
 def check_shape(layer: Layer, path: Path, size: Size, what: str) -> None:
-    """LayerloomError unless a file's size has the canvas' shape; its sides may be rounded."""
+    """LayerloomError unless a file's size has nearly the canvas' shape, to which it is scaled."""
     (width, height), (file_width, file_height) = layer.canvas, size
-    if abs(file_width * height - file_height * width) > max(width, height, file_width, file_height):
+    difference = abs(file_width * height - file_height * width)
+    if difference > max(width, height, file_width, file_height, SHAPE_TOLERANCE * file_height * width):
         raise LayerloomError(
             f"{path}: {file_width} x {file_height} pixels; {what} of layer '{layer.name}'"
-            f" has the shape of its canvas, {width} x {height}"
+            f" has the shape of its canvas, {width} x {height}; the texture that is exported has it: paint on that"
         )

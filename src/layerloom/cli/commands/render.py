@@ -11,6 +11,7 @@ from layerloom.cli.console import Console
 from layerloom.cli.shot_options import ShotOptions
 from layerloom.core.device import choose_device
 from layerloom.data.project import Project
+from layerloom.edits.canvas import Paint, Text, Texture
 from layerloom.edits.document import Background, Edit, Hide, read_edits
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def render(
             pictures = render_networks(composition, drawn_on)
         else:
             pictures = draw_shots(Renderer(opened, drawn_on), composition, shots.shots, mode)
+        _tell_changes(composition, console)
         write_pictures(composition, pictures, out, codec, console.report, space)
         _tell_unseen(composition, console)
         count = len(shots.shots)
@@ -92,6 +94,18 @@ def render(
             f"{out}: {count_frames(count)}, drawn on the {'GPU' if drawn_on == 'cuda' else 'CPU'}",
             {"output": out, "frames": count, "device": drawn_on},
         )
+
+
+def _tell_changes(composition: "Composition", console: Console) -> None:
+    """A line on each edit that changes nothing, and on each texture; one that was saved wrongly changes nearly all."""
+    for edit, share in composition.canvas_shares():
+        name = str(edit.text if isinstance(edit, Text) else edit.file)
+        where = "the picture" if isinstance(edit, Paint) else f"layer '{edit.layer}'"
+        if share == 0:
+            console.note(f"{name}: changes nothing of {where}")
+        elif share is not None and isinstance(edit, Texture):
+            doubt = "; was it saved lossily, in another colour space, or from another project?" if share > 0.5 else ""
+            console.note(f"{name}: changes {_percent(share)} of {where}{doubt}")
 
 
 def _tell_unseen(composition: "Composition", console: Console) -> None:
