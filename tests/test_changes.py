@@ -15,6 +15,7 @@ from layerloom.core.errors import LayerloomError
 from layerloom.data.project import Project
 from layerloom.edits.canvas import At, Overlay, Paint, Place, Texture
 from layerloom.edits.document import Edit, Hide
+from layerloom.edits.shot import Extend, Scale
 from layerloom.synthetic.clip import make_clip
 
 
@@ -64,6 +65,33 @@ def test_a_file_of_nearly_the_canvas_shape_is_scaled_to_it(project: Project, tmp
     for edit in (Overlay("object", tmp_path / "far.png"), Texture("object", tmp_path / "far.png")):
         with pytest.raises(LayerloomError, match="the texture that is exported has it: paint"):
             compose(project, [edit])
+
+
+def test_outputs_beyond_the_limits_are_refused_at_once(project: Project) -> None:
+    with pytest.raises(LayerloomError, match="at most 268435456 pixels are drawn"):
+        compose(project, [Scale(8), Extend(16384, 16384, 16384, 16384)])
+
+
+def test_synthesis_does_without_footage_that_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = make_truth_project(tmp_path, make_clip((96, 64), 3, seed=1), training_size=(48, 32))
+    (tmp_path / "frames" / "00002.png").write_bytes((tmp_path / "frames" / "00000.png").read_bytes())
+    words = ["layerloom", "render", str(project.path), "--out", f"{tmp_path}/%d.png", "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", [*words, "--mode", "synthesis"])
+    cli.main()
+    assert "its content has changed; mattes stay as they were learned" in capsys.readouterr().err
+    changed = [media.read_image(tmp_path / f"{number}.png") for number in range(3)]
+    (tmp_path / "frames").rename(tmp_path / "elsewhere")
+    for number in range(3):
+        (tmp_path / f"{number}.png").unlink()
+    cli.main()
+    assert "the project's source is gone" in capsys.readouterr().err
+    np.testing.assert_array_equal([media.read_image(tmp_path / f"{number}.png") for number in range(3)], changed)
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "the project's source is gone" in capsys.readouterr().err
 
 
 def test_the_command_says_so(

@@ -26,6 +26,7 @@ from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size, transform_points
 from layerloom.data.project import Project
 from layerloom.edits.shot import Duplicate, Extend, Move
+from layerloom.media.limits import limit
 
 GREATEST_CROP_ZOOM = 4.0
 STILL_PIXELS = 1e-3
@@ -45,8 +46,9 @@ class ShotList:
 def list_shots(project: Project, plan: ShotPlan, shown: range, paths: CameraPaths) -> ShotList:
     """What the output's frames show. shown: the project's frames that the shot runs through, at least one.
 
-    LayerloomError where a crop would have to zoom in too far.
+    LayerloomError where a crop would have to zoom in too far, and for larger or more frames than the limits.
     """
+    _check_limits(project, plan, shown)
     times = output_times(shown, plan.speed)
     timestamps = tuple(output_timestamps(project, shown, plan.speed))
     if plan == ShotPlan():
@@ -64,6 +66,23 @@ def list_shots(project: Project, plan: ShotPlan, shown: range, paths: CameraPath
         shots = tuple(builder.shot(time, zoom) for time in times)
     shots = tuple(at_scale(shot, plan.scale) for shot in shots)
     return ShotList(shots[0].size, shots, timestamps, plan.speed)
+
+
+def _check_limits(project: Project, plan: ShotPlan, shown: range) -> None:
+    extend, most = plan.extend or Extend(0, 0, 0, 0), limit("LAYERLOOM_MAX_PIXELS")
+    width = round((project.source.size[0] + extend.left + extend.right) * plan.scale)
+    height = round((project.source.size[1] + extend.top + extend.bottom) * plan.scale)
+    if width * height > most:
+        raise LayerloomError(
+            f"frames of {width} x {height}: at most {most} pixels are drawn (LAYERLOOM_MAX_PIXELS raises the limit)",
+            "scale",
+            "extend",
+        )
+    count, most = round(len(shown) / plan.speed), limit("LAYERLOOM_MAX_FRAMES")
+    if count > most:
+        raise LayerloomError(
+            f"{count} frames: at most {most} are drawn (LAYERLOOM_MAX_FRAMES raises the limit)", "speed", "frames"
+        )
 
 
 def list_placings(

@@ -57,8 +57,7 @@ class Background(EditRecord, omit_defaults=True):
             raise InvalidValue("a background has either file or colour")
 
 
-LookEdit = CanvasEdit | Hide | Background
-Edit = LookEdit | ShotEdit
+Edit = CanvasEdit | Hide | Background | ShotEdit
 
 
 class EditsFile(Document, tag="layerloom-edits"):

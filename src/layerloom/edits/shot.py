@@ -1,4 +1,4 @@
-"""Edits of the shot rather than of its layers' looks: where objects stand, when layers are shown, where the camera is.
+"""Edits of the shot, not of its layers' appearance: where objects stand, when layers are shown, where the camera is.
 
 Plain values; `edits` takes them to JSON and back. Frames are the source's, counted from 0. The scene is the plane of
 the background's canvas, on which the camera moves.
