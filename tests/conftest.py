@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "layerloom"
 # Numba and Triton compile these modules' functions from their source, which the hook would change.
 COMPILED = {
     "layerloom.data.inverse_map",
-    *("layerloom.render.cuda.kernel", "layerloom.prepare.plane_equations"),
+    *("layerloom.render.cuda.kernel", "layerloom.prepare.plane_equations", "layerloom.prepare.select.geodesic"),
     *(f"layerloom.ops.{name}.cpu" for name in ("hash_encode", "splat")),
     *(f"layerloom.ops.{name}.triton" for name in ("hash_encode", "mlp", "mapping", "splat", "box_mean")),
     *(f"layerloom.train.fused.{name}" for name in ("tiles", "objective", "consistency", "adam")),

@@ -34,10 +34,11 @@ Features = Float32[np.ndarray, "t h w features"]
 
 def appearance_features(frames: UInt8[np.ndarray, "t h w 3"]) -> Features:
     """Colour (CIELAB, about unit variance) as it is and blurred, and the spread of lightness at each scale."""
-    return np.stack(list(in_threads(_features, frames)))
+    return np.stack(list(in_threads(frame_features, frames)))
 
 
-def _features(frame: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w features"]:
+def frame_features(frame: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w features"]:
+    """Of one frame, as `appearance_features` has them."""
     lab = cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) / np.array([25, 15, 15], np.float32)
     columns = [lab]
     for scale in SCALES_PIXELS:

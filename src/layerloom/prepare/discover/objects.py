@@ -64,7 +64,9 @@ def discover_masks(frames: UInt8[np.ndarray, "t h w 3"], flow: Sequence[FlowFiel
     size = (frames.shape[2], frames.shape[1])
     work_size = fit_long_edge(size, WORK_LONG_EDGE)
     small = resize_all(frames, work_size)
-    objects, explained, sureness = _find_objects(frames, small, [_resized(field, work_size) for field in flow], device)
+    objects, explained, sureness = _find_objects(
+        frames, small, [resized_field(field, work_size) for field in flow], device
+    )
     coverage = np.zeros((len(objects), *frames.shape[:3]), np.uint8)
     if objects:
         distances = [[signed_distance(without_holes(image > 0.5)) for image in mask] for mask in objects]
@@ -76,7 +78,9 @@ def discover_masks(frames: UInt8[np.ndarray, "t h w 3"], flow: Sequence[FlowFiel
     return Discovery(complete_masks(found, frames, flow), explained, sureness)
 
 
-def _resized(field: FlowField, size: Size) -> FlowField:
+def resized_field(field: FlowField, size: Size) -> FlowField:
+    """Flow of frames that are resized."""
+
     def vectors(fields: np.ndarray) -> np.ndarray:
         return rescale_positions(resize_all(fields, size), field.size, size).astype(np.float16)
 

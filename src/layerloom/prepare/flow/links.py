@@ -1,7 +1,7 @@
 """Flow as links between frames: what another frame shows, brought to where this frame shows it."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -69,13 +69,15 @@ class Link(NamedTuple):
         return cv2.blur(cv2.transform(off * off, np.ones((1, 3), np.float32)), (3, 3))
 
 
-def links_of(frame: int, flow: Sequence[FlowField], size: Size) -> Iterator[Link]:
-    """All frames that the flow connects `frame` with, before and after it, at `size`; confidence in [0, 1]."""
+def links_of(
+    frame: int, flow: Sequence[FlowField], size: Size, wanted: Callable[[int], bool] = lambda other: True
+) -> Iterator[Link]:
+    """All (wanted) frames that the flow connects `frame` with, before and after it, at `size`; confidence in [0, 1]."""
     for field in flow:
         pairs = len(field.forward)
-        if frame < pairs:
+        if frame < pairs and wanted(frame + field.step):
             yield _link(frame + field.step, field.step, field.forward[frame], field.forward_confidence[frame], size)
-        if 0 <= (before := frame - field.step) < pairs:
+        if 0 <= (before := frame - field.step) < pairs and wanted(before):
             yield _link(before, field.step, field.backward[before], field.backward_confidence[before], size)
 
 

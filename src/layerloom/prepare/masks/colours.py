@@ -33,7 +33,7 @@ def settle_by_colour(
     """
     sure = _sure_parts(distances, error_pixels)
     cells = np.stack([colour_cells(frame) for frame in frames])
-    densities = [_log_density(cells[part]) for part in sure]
+    densities = [log_density(cells[part]) for part in sure]
 
     def settle(frame: int) -> Float32[np.ndarray, "objects h w"]:
         nearest = distances[:, frame].max(0)
@@ -45,7 +45,7 @@ def settle_by_colour(
         lab = lab_colours(frames[frame][window])
         colour = np.stack(
             [
-                0.3 * density[cells[frame][window]] + 0.7 * _local_log_density(lab, part[frame][window])
+                0.3 * density[cells[frame][window]] + 0.7 * local_log_density(lab, part[frame][window])
                 for density, part in zip(densities, sure, strict=True)
             ]
         )
@@ -83,14 +83,15 @@ def colour_cells(frame: UInt8[np.ndarray, "h w 3"]) -> Int32[np.ndarray, "h w"]:
     return (cell[..., 0] * COLOUR_BINS + cell[..., 1]) * COLOUR_BINS + cell[..., 2]
 
 
-def _log_density(cells: Int32[np.ndarray, " n"]) -> Float32[np.ndarray, " cells"]:
+def log_density(cells: Int32[np.ndarray, " n"]) -> Float32[np.ndarray, " cells"]:
+    """Of each cell (see `colour_cells`), by those of some pixels."""
     shares = np.bincount(cells, minlength=COLOUR_BINS**3).astype(np.float64).reshape((COLOUR_BINS,) * 3)
     for axis in range(3):
         shares = 0.5 * shares + 0.25 * (np.roll(shares, 1, axis) + np.roll(shares, -1, axis))
     return np.log(shares.ravel() / max(shares.sum(), 1) + 2e-5).astype(np.float32)
 
 
-def _local_log_density(lab: Float32[np.ndarray, "h w 3"], sure: Bool[np.ndarray, "h w"]) -> Map:
+def local_log_density(lab: Float32[np.ndarray, "h w 3"], sure: Bool[np.ndarray, "h w"]) -> Map:
     """Of a Gaussian with the mean and variance of the sure pixels around; a low constant where there are none."""
     smallest_variance, unknown = 25.0, -14.0
     mean, share = masked_mean(np.dstack([lab, lab * lab]), sure.astype(np.float32), 6.0)

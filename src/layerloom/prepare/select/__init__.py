@@ -1,0 +1,1 @@
+"""Objects picked by hand: from boxes, points and painted masks in some frames to masks in all of them."""
