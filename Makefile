@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Programs that tests open our files with, by Debian's names. Where they cannot be installed, those tests say that they are skipped.
 PROGRAMS := chromium ffmpeg openimageio-tools
-.PHONY: demo test check programs client clean
+.PHONY: demo test test-programs check programs client clean
 
 # The install is redone only when what it depends on changes.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -32,7 +32,11 @@ programs:
 test: $(VENV)/installed programs
 	@echo "Checks (ruff, import contracts, pyright, the page's build), then all tests on all cores: about 8 minutes on two."
 	$(MAKE) check client
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile --ignore tests/programs
+
+# Blender, Krita, GIMP, OpenImageIO and FFmpeg open what is exported; .ci/programs installs them.
+test-programs: $(VENV)/installed
+	$(BIN)/pytest tests/programs
 
 # The page of the editor: checked, tested, built again; the built files that are committed must be the same.
 client:

@@ -2,10 +2,11 @@
 
     python benchmarks/quality.py --clips CLIPS --quality standard --flow raft --flow-weights raft-small.pth
 
-A clip is a folder with `video_frames` and `masks` in it. Three synthetic clips with known truth come first. One JSON
-line a clip, with all figures (docs/evaluation.md defines them), goes to results/quality.jsonl; projects and reports
-stay in --out. The table has the figures that the project promises something about. With `--masks CASE` (masks.py names
-them) clips are learned from masks that were degraded on purpose, and measured against the true ones.
+A clip is a folder with `video_frames` and `masks` in it. Six synthetic clips with known truth come first, three of them
+in strong light. One JSON line a clip, with all figures (docs/evaluation.md defines them), goes to
+results/quality.jsonl; projects and reports stay in --out. The table has the figures that the project promises
+something about. With `--masks CASE` (masks.py names them) clips are learned from masks that were degraded on purpose,
+and measured against the true ones.
 """
 
 import layerloom  # noqa: F401, I001  (sets how threads wait, before PyTorch is imported)
@@ -21,6 +22,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import skimage.data
 import torch
 from masks import CASES, degrade
 from timing.figures import commit
@@ -33,19 +35,39 @@ from layerloom.decompose import decompose
 from layerloom.prepare.prepare import prepare
 from layerloom.prepare.masks.files import load_masks
 from layerloom.data.project import Project
-from layerloom.render.stream import render_images
 from layerloom.evaluate.report import write_report
 from layerloom.synthetic.clip import SyntheticClip, make_clip
-from layerloom.evaluate.truth import painted_textures, truth_figures
+from layerloom.synthetic.scene import STRONG_LIGHT, Conditions, Light
+from layerloom.evaluate.truth import truth_figures
 
 RESULTS = Path(__file__).parent / "results" / "quality.jsonl"
+STRONG = Conditions(STRONG_LIGHT)
 SYNTHETIC: dict[str, dict[str, Any]] = {
     "synthetic": {"seed": 0},
-    "synthetic-fast": {"seed": 1, "camera": 3.0, "light": 1.5},
-    "synthetic-soft": {"seed": 2, "edge": 12.0},
+    "synthetic-fast": {"seed": 1, "conditions": Conditions(Light(1.5), camera=3.0)},
+    "synthetic-soft": {"seed": 2, "conditions": Conditions(edge=12.0)},
+    "strong-drawn": {"seed": 3, "conditions": STRONG},
+    "strong-photos": {"seed": 4, "conditions": STRONG, "photos": ("chelsea", "gravel")},
+    "strong-faces": {"seed": 5, "conditions": STRONG, "photos": ("astronaut", "coffee")},
 }
+"""Arguments of `make_clip`; photos by their names in `skimage.data`, front to back."""
 CORES_A_MEASUREMENT = 4
-COLUMNS = ("clip", "size", "train s", "PSNR", "unlit", "IoU", "halo px", "30-frame tracks ≤ 2 px", "log-light r")
+COLUMNS = (
+    "clip",
+    "size",
+    "train s",
+    "PSNR",
+    "unlit",
+    "IoU",
+    "halo px",
+    "30-frame tracks ≤ 2 px",
+    "log-light r",
+    "slope",
+    "ghost",
+    "fine light on texture",
+    "J&F",
+    "hidden, contact",
+)
 
 
 def main() -> None:
@@ -72,9 +94,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, help="folder of clips")
-    parser.add_argument(
-        "--only", nargs="*", help="names of clips; synthetic, synthetic-fast and synthetic-soft are built in"
-    )
+    parser.add_argument("--only", nargs="*", help="names of clips; those with truth are built in")
     parser.add_argument("--quality", default="standard", choices=["draft", "standard", "fine"])
     parser.add_argument("--long-edge", type=int, help="training size; by default what decompose takes")
     parser.add_argument("--flow", default="dis", choices=["dis", "raft"])
@@ -125,10 +145,10 @@ def _measure(learned: dict[str, Any], options: argparse.Namespace) -> dict[str, 
     given = load_masks(_folder(name, options) / "masks", project.source_range, project.source.size)
     figures = evaluate(project, given, lpips_weights=options.lpips_weights)
     write_report(options.out / f"{name}.html", project, figures)
-    truth = _truth(project, _synthetic(name, project.settings["device"])) if name in SYNTHETIC else None
+    truth = truth_figures(project, _synthetic(name, project.settings["device"])) if name in SYNTHETIC else None
     return learned | {
-        "evaluation": {key: value for key, value in figures.items() if key != "per_frame"},
-        "truth": truth,
+        "evaluation": {key: value for key, value in figures.to_json().items() if key != "per_frame"},
+        "truth": truth and truth.to_json(),
     }
 
 
@@ -149,7 +169,13 @@ def _degraded(name: str, folder: Path, options: argparse.Namespace) -> Path:
 
 def _synthetic(name: str, device: str) -> SyntheticClip:
     size, frames = SIZES[device]
-    return make_clip(size, frames, **SYNTHETIC[name])
+    arguments = dict(SYNTHETIC[name])
+    photos = [media.to_float(_in_colour(getattr(skimage.data, photo)())) for photo in arguments.pop("photos", ())]
+    return make_clip(size, frames, photos=photos, **arguments)
+
+
+def _in_colour(photo: np.ndarray) -> np.ndarray:
+    return photo if photo.ndim == 3 else np.repeat(photo[..., None], 3, 2)
 
 
 def _write_synthetic(clip: SyntheticClip, folder: Path) -> None:
@@ -157,14 +183,6 @@ def _write_synthetic(clip: SyntheticClip, folder: Path) -> None:
     for number, frame in enumerate(clip.frames):
         media.write_image(folder / "video_frames" / f"{number:05d}.png", frame)
     write_masks(clip, folder / "masks")
-
-
-def _truth(project: Project, truth: SyntheticClip) -> dict[str, Any]:
-    """Figures against the truth; nothing is painted, so the edit's figures are left out."""
-    unedited = np.stack(list(render_images(project)))
-    blank = np.zeros((*truth.frames.shape[1:3], 4), np.float32)
-    figures = truth_figures(project, truth, unedited, truth.render(painted_textures(truth, 0, blank)), 0)
-    return {name: value for name, value in figures.items() if not name.startswith("edit_")}
 
 
 def _origin(device: torch.device) -> dict[str, str]:
@@ -192,7 +210,18 @@ def _cells(row: dict[str, Any]) -> list[str]:
         _by_layer({"all": figures["mattes"]["halo_px"]}).removeprefix("all "),
         _by_layer(tracks),
         _by_layer(light),
+        _by_layer(row["truth"]["light_slope"] if row["truth"] else {}),
+        _by_layer({name: found["ghost_levels"] for name, found in figures["light"].items()}),
+        _by_layer({name: found["follows_texture"] for name, found in figures["light"].items()}),
+        _by_layer({name: _j_and_f(found) for name, found in figures["mattes"]["davis"].items()}),
+        _by_layer({"dB": row["truth"]["hidden"]["psnr_contact"]} if row["truth"] else {}),
     ]
+
+
+def _j_and_f(found: dict[str, Any]) -> float | None:
+    """Mean of both means, as DAVIS ranks by."""
+    j, f = found["j"]["mean"], found["f"]["mean"]
+    return None if j is None or f is None else (j + f) / 2
 
 
 def _by_layer(values: dict[str, float | None]) -> str:

@@ -303,12 +303,19 @@ def over_squares(path: Path) -> list[Pixels]:
     return parts
 
 
+def layers_of_exr(path: Path) -> dict[str, Pixels]:
+    """An EXR's layers; what has none is the beauty."""
+    planes: dict[str, dict[str, Pixels]] = {}
+    with OpenEXR.File(str(path), separate_channels=True) as file:
+        for name, channel in file.channels().items():
+            layer, _, component = name.rpartition(".")
+            planes.setdefault(layer or "beauty", {})[component] = channel.pixels
+    ordered = {layer: sorted(found, key="RGBA".index) for layer, found in planes.items()}
+    return {layer: np.stack([planes[layer][name] for name in names], -1) for layer, names in ordered.items()}
+
+
 def parts_of_exr(work: Path) -> Pixels:
-    with OpenEXR.File(str(work / "frames" / "exr" / "00016.exr"), separate_channels=True) as file:
-        parts = {
-            part.name(): np.stack([part.channels[name].pixels for name in sorted(part.channels, key="RGBAY".index)], -1)
-            for part in file.parts
-        }
+    parts = layers_of_exr(work / "frames" / "exr" / "00016.exr")
     # Lighting is shown halved: grey is 1.
     halved = {name: pixels / 2 if "lighting" in name else pixels for name, pixels in parts.items()}
     shown = [row([as_colour(pixels[..., :3].astype(np.float32))], name) for name, pixels in halved.items()]
@@ -525,8 +532,8 @@ SECTIONS: dict[str, list[Item]] = {
         ),
         Item(
             "exr",
-            "A frame in parts",
-            "All of a frame in one multi-part OpenEXR file. The layers' RGBA add up to the beauty.",
+            "A frame in layers",
+            "All of a frame in the layers of one OpenEXR file. The layers' RGBA add up to the beauty.",
             ["layerloom export clip.loom --to frames --only exr --frames 0:17"],
             parts_of_exr,
         ),

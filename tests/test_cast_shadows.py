@@ -18,7 +18,8 @@ from layerloom.edits.document import Hide
 from layerloom.edits.shot import Duplicate, Freeze, LeaveShadow, Move, Unshadow
 from layerloom.evaluate.measures import psnr
 from layerloom.render.stream import render
-from layerloom.synthetic.clip import LOG_SHADOW, make_clip
+from layerloom.synthetic.clip import make_clip
+from layerloom.synthetic.scene import LOG_SHADOW, Conditions
 
 SHADOW = 0.6
 
@@ -26,7 +27,7 @@ SHADOW = 0.6
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A still camera, and light that is 1 at all times."""
-    clip = make_clip(size=(320, 180), frames=10, seed=2, camera=0.0)
+    clip = make_clip(size=(320, 180), frames=10, seed=2, conditions=Conditions(camera=0.0))
     project = make_truth_project(tmp_path_factory.mktemp("truth"), clip)
     return project.with_lighting(1, np.ones_like(background_light(project)))
 
@@ -115,7 +116,7 @@ def test_the_time_of_day_stays_where_a_shadow_goes(shaded: Project) -> None:
 
 def test_a_hidden_object_leaves_a_clean_plate(tmp_path: Path) -> None:
     """Against the true background without the object's shadow, where a frame saw it without: no scar is left."""
-    clip = make_clip(size=(320, 180), frames=10, seed=2, camera=0.0)
+    clip = make_clip(size=(320, 180), frames=10, seed=2, conditions=Conditions(camera=0.0))
     project = make_truth_project(tmp_path, clip)
     xy = pixel_centres(clip.size).astype(np.float64)
     shadow = [clip.scene._shadow(xy, frame / 9) for frame in range(10)]  # pyright: ignore[reportPrivateUsage]
@@ -141,7 +142,7 @@ def test_a_hidden_object_leaves_a_clean_plate(tmp_path: Path) -> None:
 
 
 def test_what_lies_beyond_a_hidden_shadow_is_the_sources(tmp_path: Path) -> None:
-    clip = make_clip(size=(320, 180), frames=10, seed=2, camera=0.0)
+    clip = make_clip(size=(320, 180), frames=10, seed=2, conditions=Conditions(camera=0.0))
     project = make_truth_project(tmp_path, clip)
     for frame, shot in enumerate(render(project, [Hide("object")])):
         away = shadow_share(project, {0}, frame) == 0

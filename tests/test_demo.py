@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from layerloom import media
-from layerloom.cli import demo
+from layerloom.cli import demo, demo_pictures
 from layerloom.cli.demo import CONTENTS, MEANINGS, Demo, run_demo
 from layerloom.core.errors import LayerloomError
 from layerloom.core.progress import Progress
@@ -67,8 +67,8 @@ def test_the_overview_shows_edits(made: Demo) -> None:
     overview = media.read_image(made.files["overview"])
     clip, edited, painted = np.split(overview, 3)
     assert overview.shape[1] == 3 * SIZE[0]
-    assert (clip[demo.CAPTION_ROWS :] != edited[demo.CAPTION_ROWS :]).any()
-    assert (clip[demo.CAPTION_ROWS :] != painted[demo.CAPTION_ROWS :]).any()
+    assert (clip[demo_pictures.CAPTION_ROWS :] != edited[demo_pictures.CAPTION_ROWS :]).any()
+    assert (clip[demo_pictures.CAPTION_ROWS :] != painted[demo_pictures.CAPTION_ROWS :]).any()
 
 
 def test_it_shows_signs_of_life(made: Demo, reports: list[Progress]) -> None:
@@ -79,7 +79,7 @@ def test_it_shows_signs_of_life(made: Demo, reports: list[Progress]) -> None:
 
 def test_badges_stay_within_their_radius() -> None:
     centre, radius = (40.0, 30.0), 18.0
-    _, cover = demo._badge(SIZE, centre, radius, "word")
+    _, cover = demo_pictures.badge(SIZE, centre, radius, "word")
     rows, columns = np.nonzero(cover)
     assert np.hypot(columns + 0.5 - centre[0], rows + 0.5 - centre[1]).max() < radius + 1.5
     assert cover[30, 40] == 1

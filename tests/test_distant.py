@@ -11,13 +11,14 @@ from layerloom.prepare.flow.long_range import distant_flow
 from layerloom.prepare.flow.refine import refine_flow
 from layerloom.prepare.motion import estimate_motion
 from layerloom.synthetic.clip import SyntheticClip, make_clip
+from layerloom.synthetic.scene import Conditions
 
 STEP = 10
 
 
 @pytest.fixture(scope="module")
 def clip() -> SyntheticClip:
-    return make_clip((192, 108), 14, seed=3, camera=2.0)
+    return make_clip((192, 108), 14, seed=3, conditions=Conditions(camera=2.0))
 
 
 @pytest.fixture(scope="module")

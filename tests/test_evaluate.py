@@ -1,10 +1,12 @@
 """Evaluation of projects whose quality is known: the truth itself, and the truth made worse by a known amount."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -16,8 +18,12 @@ from layerloom.data.clip import Masks
 from layerloom.data.mattes import mattes
 from layerloom.data.project import Project
 from layerloom.evaluate import lpips
-from layerloom.evaluate.evaluate import evaluate, interior_owner, mean_or_none, render_pattern, render_unlit
-from layerloom.evaluate.report import checkerboard, frames_to_show, headlines, line_chart, write_report
+from layerloom.evaluate.charts import line_chart
+from layerloom.evaluate.evaluate import evaluate, interior_owner
+from layerloom.evaluate.figures import Agreement, Evaluation, LayerTracks, mean_or_none
+from layerloom.evaluate.probes import render_pattern, render_unlit
+from layerloom.evaluate.report import frames_to_show, headlines, write_report
+from layerloom.evaluate.report_pictures import checkerboard
 from layerloom.synthetic.clip import SyntheticClip, make_clip
 
 
@@ -42,8 +48,13 @@ def told() -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def figures(clip: SyntheticClip, project: Project, told: list[float]) -> dict[str, Any]:
+def measured(clip: SyntheticClip, project: Project, told: list[float]) -> Evaluation:
     return evaluate(project, given_masks(clip), progress=lambda done, total: told.append(done / total))
+
+
+@pytest.fixture(scope="module")
+def figures(measured: Evaluation) -> dict[str, Any]:
+    return measured.to_json()
 
 
 def test_the_truth_is_found_good(figures: dict[str, Any]) -> None:
@@ -71,11 +82,22 @@ def test_figures_are_plain_json_with_a_value_for_each_frame(clip: SyntheticClip,
     assert figures["reconstruction"]["psnr"] == pytest.approx(np.mean(figures["per_frame"]["psnr"]))
 
 
-def test_headlines_name_the_longest_tracks_of_which_there_are_enough(figures: dict[str, Any]) -> None:
+def test_figures_are_values_with_names(measured: Evaluation, figures: dict[str, Any]) -> None:
+    assert measured.reconstruction.psnr_db == figures["reconstruction"]["psnr"]
+    found = measured.tracks["corners"]["background"]
+    assert figures["tracks"]["corners"]["background"]["8"]["count"] == found.by_length["8"].count
+    with pytest.raises(AttributeError):
+        measured.frames = 3  # pyright: ignore
+
+
+def test_headlines_name_the_longest_tracks_of_which_there_are_enough(measured: Evaluation) -> None:
     def said(**counts: int) -> tuple[str, str]:
-        within = {key: {"count": count, "within": {"2": 0.5 if count else None}} for key, count in counts.items()}
-        corners = {"dog": {key.strip("n"): figure for key, figure in within.items()}}
-        return headlines({**figures, "tracks": {"corners": corners}})[-1]
+        found = {
+            key.strip("n"): Agreement(count=count, median_px=0, mean_px=0, within={"2": 0.5 if count else None})
+            for key, count in counts.items()
+        }
+        corners = {"dog": LayerTracks(tracks=1, uv_wander_texels=None, by_length=found)}
+        return headlines(msgspec.structs.replace(measured, tracks={"corners": corners}))[-1]
 
     assert said(all=90, n8=40, n16=30, n30=2) == ("50.0 % of 30", "16-frame tracks within 2 px, dog")
     assert said(all=90, n8=1) == ("50.0 % of 90", "points of tracks within 2 px, dog")
@@ -91,7 +113,7 @@ def test_a_shifted_map_scores_worse_by_the_shift(clip: SyntheticClip, tmp_path: 
     project = make_truth_project(tmp_path, clip)
     affine = project.layers[1].uv_affine
     affine[4:, :, 2] += affine[4:, :, :2] @ np.array([3.0, 0.0])
-    figures = evaluate(project)
+    figures = evaluate(project).to_json()
     background, other = figures["tracks"]["corners"]["background"]["8"], figures["tracks"]["corners"]["object"]["all"]
     assert background["median_px"] == pytest.approx(3.0, abs=0.2)
     assert background["within"]["2"] < 0.05 and background["within"]["4"] > 0.9
@@ -109,9 +131,9 @@ def test_edits_that_slide_are_found_by_tracking_them(
     affine = project.layers[1].uv_affine
     for frame in range(len(clip.frames)):
         affine[frame, :, 2] += affine[frame, :, :2] @ np.array([0.5 * frame, 0.0])
-    sliding = evaluate(project)["edit"]["background"]
-    assert sliding["corners"]["8"]["median_px"] == pytest.approx(0.5 * 7, abs=0.4)
-    assert sliding["sift"]["median_px"] == pytest.approx(0.5 * 8, abs=0.5)
+    sliding = evaluate(project).edit["background"]
+    assert sliding.corners["8"].median_px == pytest.approx(0.5 * 7, abs=0.4)
+    assert sliding.sift.median_px == pytest.approx(0.5 * 8, abs=0.5)
     assert figures["edit"]["background"]["corners"]["8"]["median_px"] < 0.5
 
 
@@ -121,7 +143,7 @@ def test_masks_that_differ_lower_the_overlap_and_missing_ones_do_not_count(
     coverage = np.roll(clip.masks, 6, axis=3)
     trust = np.full_like(coverage, 255)
     trust[:, 5:] = 0
-    figures = evaluate(project, Masks(clip.names[:-1], coverage, trust))
+    figures = evaluate(project, Masks(clip.names[:-1], coverage, trust)).to_json()
     expected = [
         (clip.masks[0, frame] & coverage[0, frame] > 0).sum() / (clip.masks[0, frame] | coverage[0, frame] > 0).sum()
         for frame in range(5)
@@ -134,8 +156,11 @@ def test_given_tracks_are_measured(clip: SyntheticClip, project: Project, tmp_pa
     xy, seen = clip.tracks(1, np.array([[20.5, 10.5], [140.5, 20.5], [30.5, 80.5]]), 4)
     points = xy.transpose(1, 0, 2) / np.array([160, 96])
     np.savez(tmp_path / "tracks.npz", points=points, occluded=~seen.T)
-    given = evaluate(project, track_file=tmp_path / "tracks.npz")["tracks"]["given"]["background"]
-    assert given["tracks"] > 0 and given["all"]["median_px"] < 0.05
+    figures = evaluate(project, track_file=tmp_path / "tracks.npz")
+    given = figures.tracks["given"]["background"]
+    assert given.tracks > 0 and (given.by_length["all"].median_px or 0) < 0.05
+    assert figures.tapvid is not None and figures.tapvid.delta_average == 1
+    assert figures.tapvid.average_jaccard == figures.tapvid.occlusion_accuracy == 1
 
 
 @pytest.mark.parametrize("change", [lambda masks: masks[:, :, :90], lambda masks: masks[:, :4]])
@@ -145,20 +170,36 @@ def test_masks_that_do_not_fit_are_refused(
     wrong = np.ascontiguousarray(change(clip.masks))
     with pytest.raises(LayerloomError, match="masks are"):
         evaluate(project, Masks(clip.names[:-1], wrong, wrong))
-    with pytest.raises(LayerloomError, match="no layer 'dog'"):
-        evaluate(project, Masks(("dog",), clip.masks, clip.masks))
+
+
+def test_masks_of_other_names_are_matched_by_overlap(tmp_path: Path) -> None:
+    """The names are swapped against the layers', and one object was never found."""
+    clip = make_clip((160, 96), 4, seed=1, objects=2)
+    project = make_truth_project(tmp_path, clip)
+    nowhere = np.zeros_like(clip.masks[0])
+    nowhere[:, :8, :8] = 255
+    coverage = np.stack([nowhere, clip.masks[1], clip.masks[0]])
+    found = evaluate(project, Masks(("cat", "dog", "man"), coverage, np.full_like(coverage, 255))).mattes
+    assert {name: match.layer for name, match in found.davis.items()} == {
+        "cat": None,
+        "dog": "object2",
+        "man": "object1",
+    }
+    assert found.davis["dog"].j.mean is not None and found.davis["dog"].j.mean > 0.97
+    assert found.davis["man"].f.recall == 1 and found.davis["cat"].j.mean == 0
+    assert found.iou["man"] == found.davis["man"].j.mean
 
 
 def test_lpips_is_measured_with_a_trunks_weights(
-    figures: dict[str, Any], project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    measured: Evaluation, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert figures["reconstruction"]["lpips"] is None and "LPIPS" not in dict(headlines(figures)).values()
+    assert measured.reconstruction.lpips is None and "reconstruction LPIPS" not in dict(headlines(measured)).values()
     torch.save(trunk_state("alexnet"), tmp_path / "alexnet.pth")
     seen = evaluate(project, lpips_weights=tmp_path / "alexnet.pth")
-    lit, unlit = seen["per_frame"]["lpips"], seen["per_frame"]["lpips_unlit"]
-    assert len(lit) == len(unlit) == seen["frames"] and 0 < min(lit) < max(lit) < 0.01
-    assert seen["reconstruction"]["lpips"] == pytest.approx(np.mean(lit))
-    assert seen["reconstruction"]["lpips_unlit"] == pytest.approx(np.mean(unlit)) and np.mean(unlit) > 2 * np.mean(lit)
+    lit, unlit = (np.array(seen.per_frame[name], float) for name in ("lpips", "lpips_unlit"))
+    assert len(lit) == len(unlit) == seen.frames and 0 < min(lit) < max(lit) < 0.01
+    assert seen.reconstruction.lpips == pytest.approx(np.mean(lit))
+    assert seen.reconstruction.lpips_unlit == pytest.approx(np.mean(unlit)) and np.mean(unlit) > 2 * np.mean(lit)
     assert headlines(seen)[3] == (f"{np.mean(lit):.4f}", "reconstruction LPIPS")
     write_report(tmp_path / "report.html", project, seen)
     assert '<span class="title">LPIPS</span>' in (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -185,32 +226,41 @@ def test_means_leave_out_what_is_not_known() -> None:
 
 
 def test_the_report_is_whole_offline_and_shows_worst_frames_first(
-    project: Project, figures: dict[str, Any], tmp_path: Path
+    project: Project, measured: Evaluation, tmp_path: Path
 ) -> None:
-    write_report(tmp_path / "report.html", project, figures)
+    write_report(tmp_path / "report.html", project, measured)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    worst = int(np.argmin(figures["per_frame"]["psnr"]))
+    worst = int(np.argmin(np.array(measured.per_frame["psnr"])))
     assert page.index(f"<b>frame {worst}</b>") == page.index("<b>frame ")
-    assert (
-        page.count("data:image/jpeg;base64,") == len(frames_to_show(figures["per_frame"]["psnr"])) * (3 + 4 * 2 + 3) + 2
-    )
+    assert page.count("data:image/jpeg;base64,") == len(frames_to_show(measured.per_frame)) * (3 + 4 * 2 + 4) + 2
     assert "http" not in page and 'src="data' in page
     assert "<svg" in page and "object: uv" in page and "Settings" in page
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 
 
+def test_the_report_escapes_what_it_is_given(
+    clip: SyntheticClip, project: Project, measured: Evaluation, tmp_path: Path
+) -> None:
+    moved = project.path.parent / "a<b & c.loom"
+    shutil.copytree(project.path, moved)
+    write_report(tmp_path / "report.html", Project.open(moved), measured)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<h1>a&lt;b &amp; c</h1>" in page and "a<b" not in page
+
+
 def test_frames_to_show_begin_with_the_worst_and_do_not_repeat() -> None:
     psnr = [30.0, 20.0, None, 40.0, 41.0, 42.0, 25.0]
-    assert frames_to_show(psnr) == [2, 1, 6, 0, 4]
-    assert frames_to_show([30.0, 20.0]) == [1, 0]
+    assert list(frames_to_show({"psnr": psnr})) == [1, 6, 0, 3, 2, 4]
+    assert frames_to_show({"psnr": [30.0, 20.0]}) == {1: "worst", 0: "worst"}
+    shown = frames_to_show({"psnr": psnr, "iou/dog": [1.0, 1.0, None, 1.0, 1.0, 0.2, 1.0]})
+    assert shown[5] == "worst matte of dog" and list(shown)[4] == 5
 
 
 def test_charts_break_where_values_miss_and_vanish_without_any() -> None:
-    chart = line_chart("a < b", {"one": [1.0, None, 2.0, 3.0]}, "frame")
-    assert "a &lt; b" in chart and chart.count('stroke-width="1.6"') == 1
-    line = chart.split('<path d="')[-1].split('"')[0]
-    assert line.count("M") == 2 and line.count("L") == 1
-    assert line_chart("none", {"one": [None, None]}, "frame") == ""
+    chart = line_chart("one", {"one": [1.0, None, 2.0, 3.0]}, "frame")
+    assert chart is not None and len(chart.lines) == 1
+    assert chart.lines[0].path.count("M") == 2 and chart.lines[0].path.count("L") == 1
+    assert line_chart("none", {"one": [None, None]}, "frame") is None
 
 
 def test_checkerboard_cells_alternate() -> None:
@@ -224,7 +274,8 @@ def test_interior_keeps_the_trackers_window_off_other_layers_but_not_off_undecid
     owner[:, :, 30:] = 1
     owner[:, :, 29:31] = -1
     owner[:, 10, 5] = -1
-    interior = interior_owner(owner)[0, 20]
+    owner = owner[0]
+    interior = interior_owner(owner)[20]
     assert interior[:23].tolist() == [0] * 23 and interior[37:].tolist() == [1] * 23
     assert (interior[24:36] == -1).all()
-    assert interior_owner(owner)[0, 10, 4:7].tolist() == [0, -1, 0]
+    assert interior_owner(owner)[10, 4:7].tolist() == [0, -1, 0]

@@ -43,7 +43,7 @@ def exported(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path
 def read_channels(path: Path, names: str) -> np.ndarray:
     with OpenEXR.File(str(path), separate_channels=True) as file:
         assert file.header()["compression"] == OpenEXR.ZIP_COMPRESSION
-        assert set(file.channels()) == set(names)
+        assert set(file.channels()) == {*names, *"RGB"}
         low, high = file.header()["dataWindow"]
         assert tuple(low) == (0, 0) and tuple(high) == (159, 95)
         return np.stack([file.channels()[name].pixels for name in names], -1)
@@ -165,21 +165,26 @@ def test_wrong_requests_write_nothing(project: Project, tmp_path: Path) -> None:
     assert (tmp_path / "mine" / "work.txt").read_text() == "precious"
 
 
-def test_a_frame_in_parts_adds_up_and_keeps_positions_exact(project: Project, tmp_path: Path) -> None:
+def test_a_frame_in_layers_adds_up_and_keeps_positions_exact(project: Project, tmp_path: Path) -> None:
     export(project, tmp_path / "out", parts={"exr"}, frames=FRAMES)
     assert sorted(path.name for path in (tmp_path / "out" / "exr").iterdir()) == [f"{n:05d}.exr" for n in range(3)]
-    names = ["beauty"]
+    names = {"beauty"}
     for layer in project.layers:
-        names += [f"{layer.name}_{kind}" for kind in ("rgba", "matte", "lighting", "st")]
+        names |= {f"{layer.name}_{kind}" for kind in ("rgba", "matte", "lighting", "st")}
     for number, rendered in enumerate(render_images(project, frames=FRAMES, mode="synthesis")):
-        parts: dict[str, np.ndarray] = {}
         with OpenEXR.File(str(tmp_path / "out" / "exr" / f"{number:05d}.exr"), separate_channels=True) as file:
-            for part in file.parts:
-                assert part.header["compression"] == OpenEXR.ZIP_COMPRESSION
-                planes = {name: channel.pixels for name, channel in part.channels.items()}
-                order = sorted(planes, key="RGBAY".index)
-                parts[part.name()] = np.stack([planes[name] for name in order], -1)
-        assert list(parts) == names
+            assert len(file.parts) == 1 and file.header()["compression"] == OpenEXR.ZIP_COMPRESSION
+            planes = {name: channel.pixels for name, channel in file.channels().items()}
+        assert {"R", "G", "B", "A", "object1_matte.A"} <= planes.keys()
+        parts: dict[str, np.ndarray] = {}
+        for name in sorted(planes, key=lambda name: "RGBA".index(name[-1])):
+            layer = name.rpartition(".")[0] or "beauty"
+            plane = planes[name][..., None]
+            parts[layer] = plane if layer not in parts else np.dstack([parts[layer], plane])
+        parts = {name: part[..., 0] if part.shape[2] == 1 else part for name, part in parts.items()}
+        assert parts.keys() == names
+        assert (parts["beauty"][..., 3] == 1).all()
+        parts["beauty"] = parts["beauty"][..., :3]
         beauty = parts["beauty"].astype(np.float32)
         assert -10 * np.log10(np.square(beauty - rendered / np.float32(255)).mean()) > 55
         layers = sum(parts[f"{layer.name}_rgba"].astype(np.float32) for layer in project.layers)
@@ -188,7 +193,7 @@ def test_a_frame_in_parts_adds_up_and_keeps_positions_exact(project: Project, tm
         assert np.abs(mattes - 1).max() < 1e-5
         for index, layer in enumerate(project.layers):
             st, lighting = parts[f"{layer.name}_st"], parts[f"{layer.name}_lighting"]
-            assert st.dtype == np.float32 and st.shape == (96, 160, 2)
+            assert st.dtype == np.float32 and st.shape == (96, 160, 3) and not st[..., 2].any()
             assert lighting.dtype == np.float16 and lighting.shape == (96, 160, 3)
             width, height = layer.canvas
             uv = np.stack([st[..., 0].astype(float) * width, (1 - st[..., 1].astype(float)) * height], -1)

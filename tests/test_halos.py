@@ -14,6 +14,7 @@ from layerloom.evaluate import halos
 from layerloom.evaluate.halos import Cutout, cut_out, edit_error, halo_px, outline_band, triangulate
 from layerloom.render.stream import render_images
 from layerloom.synthetic.clip import SyntheticClip, make_clip
+from layerloom.synthetic.scene import Conditions
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_a_matte_too_wide_leaves_as_much_of_the_old_background(
 
 
 def test_a_soft_outline_is_no_halo(tmp_path: Path) -> None:
-    clip = make_clip((320, 180), 2, seed=1, edge=12.0)
+    clip = make_clip((320, 180), 2, seed=1, conditions=Conditions(edge=12.0))
     assert mean_halo(clip, make_truth_project(tmp_path, clip)) < 0.3
 
 

@@ -12,7 +12,7 @@ from layerloom.bake.light_grid import blur, refine, spacing_pixels
 from layerloom.bake.light_solve import LARGEST_TINT, LightSolver, Moments, gather
 from layerloom.bake.maps import LayerMaps, between_nodes, grid_nodes
 from layerloom.bake.solve import solve
-from layerloom.synthetic.clip import BACKGROUND_PALETTE, make_texture
+from layerloom.synthetic.textures import BACKGROUND_PALETTE, make_texture
 
 SIZE = (160, 96)
 PAN = 3.0

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layerloom.evaluate import measures
+from layerloom.evaluate import davis, matting, measures
 
 RNG = np.random.default_rng(5)
 PICTURE = RNG.uniform(0.2, 0.8, (40, 60, 3)).astype(np.float32)
@@ -45,11 +45,72 @@ def test_overlap_of_two_squares() -> None:
 
 def test_boundaries_agree_within_the_tolerance_and_not_beyond() -> None:
     """The picture's diagonal is 200, so that outlines 2 pixels apart agree and 8 apart mostly do not."""
-    assert measures.boundary_f(_square(40, 40, 50), _square(40, 40, 50)) == 1
-    assert measures.boundary_f(_square(40, 40, 50), _square(42, 40, 50)) == pytest.approx(1, abs=0.02)
-    assert measures.boundary_f(_square(40, 40, 50), _square(48, 48, 50)) < 0.2
+    assert davis.boundary_f(_square(40, 40, 50), _square(40, 40, 50)) == 1
+    assert davis.boundary_f(_square(40, 40, 50), _square(42, 40, 50)) == pytest.approx(1, abs=0.02)
+    assert davis.boundary_f(_square(40, 40, 50), _square(48, 48, 50)) < 0.25
     empty = np.zeros((120, 160), np.bool_)
-    assert measures.boundary_f(empty, empty) == 1 and measures.boundary_f(_square(40, 40), empty) == 0
+    assert davis.boundary_f(empty, empty) == 1 and davis.boundary_f(_square(40, 40), empty) == 0
+
+
+def test_a_thin_outline_lies_half_a_pixel_off_and_not_along_the_border() -> None:
+    """As DAVIS draws it: where a pixel differs from its neighbours to the right and below."""
+    mask = np.zeros((6, 6), np.bool_)
+    mask[2:, 2:] = True
+    shifted = np.zeros_like(mask)
+    shifted[3:, 2:] = True
+    assert davis.boundary_f(mask, shifted) == 1, "one pixel off is within the tolerance, rounded up"
+    assert davis.boundary_f(np.ones((6, 6), np.bool_), np.ones((6, 6), np.bool_)) == 1
+
+
+def test_objects_are_summed_up_as_davis_does() -> None:
+    j = [0.9, 0.8, 0.6, 0.4, 0.4, 0.4, 0.3, 0.2]
+    found = davis.sum_up(j)
+    assert found.mean == pytest.approx(np.mean(j)) and found.recall == pytest.approx(3 / 8)
+    # Bins of DAVIS' program share their ends: frames 0 to 2 and 5 to 7.
+    assert found.decay == pytest.approx(np.mean(j[0:3]) - np.mean(j[5:8]))
+    some = davis.sum_up([float("nan"), 0.8, float("nan"), 0.4])
+    assert some.mean == pytest.approx(0.6) and some.recall == pytest.approx(0.5)
+    assert davis.sum_up([float("nan")] * 4).mean is None
+
+
+def test_whole_frames_are_judged_in_the_units_of_papers() -> None:
+    truth = _disc(40, 4)
+    off = (0.5 * truth).astype(np.float32)
+    found = matting.frame_errors(off, truth)
+    assert found["mad"] == pytest.approx(1000 * 0.5 * truth.mean(), rel=1e-5)
+    assert found["mse"] == pytest.approx(1000 * 0.25 * np.square(truth, dtype=np.float64).mean(), rel=1e-5)
+    assert set(matting.frame_errors(truth, truth).values()) == {0.0}
+    # Kernels of energy 1 make a step some 2.2 high where one per pixel makes it 0.28.
+    step = np.zeros((60, 80), np.float32)
+    step[:, 40:] = 1
+    kernel = np.exp(-np.square(np.arange(-4, 5) / 1.4) / 2)
+    slope = np.arange(-4, 5) * kernel
+    height = slope[5:].sum() * kernel.sum() / np.sqrt(np.square(np.outer(kernel, slope)).sum())
+    assert matting.frame_errors(np.zeros_like(step), step)["grad"] > 2 * 60 * (0.9 * height) ** 2 / 1000
+
+
+def test_what_hangs_on_nothing_is_disconnected() -> None:
+    """A spot apart from the object costs its alpha in connectedness; one that is joined to it costs nothing."""
+    truth = np.zeros((40, 60), np.float32)
+    truth[10:30, 10:30] = 1
+    apart, joined = truth.copy(), truth.copy()
+    apart[15:20, 45:50] = 0.5
+    joined[15:20, 30:35] = 0.1
+    assert matting.connectivity_error(truth, truth) == 0
+    assert matting.connectivity_error(apart, truth) == pytest.approx(25 * 0.5, rel=1e-5)
+    assert matting.connectivity_error(joined, truth) == 0, "less than the slack"
+
+
+def test_a_matte_that_flickers_differs_in_its_changes() -> None:
+    still = np.full((10, 10), 0.5, np.float32)
+    assert matting.dtssd(still, still + np.float32(0.2), still, still) == pytest.approx(20, rel=1e-5)
+    assert matting.dtssd(still, still + np.float32(0.2), still - np.float32(0.3), still - np.float32(0.1)) < 1e-4
+
+
+def test_small_pictures_have_flow_too() -> None:
+    narrow = np.random.default_rng(0).integers(0, 255, (6, 64), np.uint8)
+    flow = measures.pair_flow(narrow, narrow)
+    assert flow.forward.shape == (6, 64, 2) and flow.agrees.mean() > 0.9
 
 
 def _square(row: int, column: int, side: int = 10) -> np.ndarray:
@@ -118,18 +179,18 @@ def test_matte_errors_of_a_known_difference() -> None:
     band[10:60, 20:60] = True
     off = truth.copy()
     off[10:35, 20:60] += np.float32(0.2)
-    errors = measures.matte_errors(off, truth, band)
+    errors = matting.band_errors(off, truth, band)
     assert errors["matte_mad"] == pytest.approx(0.1) and errors["matte_mse"] == pytest.approx(0.02)
     assert errors["matte_sad"] == pytest.approx(0.2) and errors["matte_gradient"] > 0
-    assert set(measures.matte_errors(truth, truth, band).values()) == {0.0}
-    assert all(np.isnan(value) for value in measures.matte_errors(off, truth, ~np.ones_like(band)).values())
+    assert set(matting.band_errors(truth, truth, band).values()) == {0.0}
+    assert all(np.isnan(value) for value in matting.band_errors(off, truth, ~np.ones_like(band)).values())
     # Across a straight outline, blurred or not, the gradient's error is that of two Gaussians' heights.
     step = np.zeros((60, 80), np.float32)
     step[:, 40:] = 1
     blurred = np.repeat(np.clip((np.arange(80) - 35.5) / 8, 0, 1)[None], 60, 0).astype(np.float32)
     heights = measures.gradient(step) - measures.gradient(blurred)
     everywhere = np.ones_like(step, np.bool_)
-    found = measures.matte_errors(step, blurred, everywhere)["matte_gradient"]
+    found = matting.band_errors(step, blurred, everywhere)["matte_gradient"]
     assert found == pytest.approx(float(np.square(heights).sum()) / 1000) and found > 0.2 * 60 * 0.2 / 1000
 
 

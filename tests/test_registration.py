@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from layerloom.bake.registration import layer_shifts
-from layerloom.synthetic.clip import BACKGROUND_PALETTE, make_texture
+from layerloom.synthetic.textures import BACKGROUND_PALETTE, make_texture
 
 WIDTH, HEIGHT = 96, 64
 EDGE = 48

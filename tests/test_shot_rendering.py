@@ -30,7 +30,8 @@ from layerloom.edits.shot import (
     Unshadow,
 )
 from layerloom.render.stream import render_images
-from layerloom.synthetic.clip import LOG_SHADOW, SyntheticClip, make_clip
+from layerloom.synthetic.clip import SyntheticClip, make_clip
+from layerloom.synthetic.scene import LOG_SHADOW, Conditions, Light
 
 FRAMES = 6
 SIZE = (240, 136)
@@ -116,7 +117,7 @@ def test_detail_moves_with_its_layer_between_frames(speckled: tuple[Project, np.
 @pytest.mark.parametrize("edit", [Camera(lock=3), Stabilize("background")])
 def test_a_locked_shot_has_a_still_background(tmp_path: Path, edit: Edit) -> None:
     """Corners on the background, tracked by KLT from one frame to all others, stay within 0.2 pixels."""
-    clip = make_clip(size=(320, 180), frames=7, seed=2, light=0.0)
+    clip = make_clip(size=(320, 180), frames=7, seed=2, conditions=Conditions(Light(0.0)))
     project = make_truth_project(tmp_path, clip)
     source, locked = (
         [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames] for frames in (clip.frames, run(project, [edit]))
@@ -201,7 +202,7 @@ def test_a_reversed_object_over_the_forward_background(
 
 def test_an_unshadowed_background_has_the_light_of_other_times(tmp_path: Path) -> None:
     """The truth: the background in its own light, but for the object's shadow."""
-    clip = make_clip(size=(320, 180), frames=12, seed=2, camera=0.0)
+    clip = make_clip(size=(320, 180), frames=12, seed=2, conditions=Conditions(camera=0.0))
     project = make_truth_project(tmp_path, clip)
     hidden, freed = (
         media.to_float(run(project, edits)[5]) for edits in ([Hide("object")], [Hide("object"), Unshadow("object")])

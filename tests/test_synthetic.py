@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from layerloom.core.geometry import pixel_centres
 from layerloom.evaluate import measures
-from layerloom.synthetic.clip import SyntheticClip, make_clip, sample_texture
+from layerloom.synthetic.clip import SyntheticClip, make_clip
+from layerloom.synthetic.scene import STRONG_LIGHT, Conditions, Light
+from layerloom.synthetic.textures import sample_texture
 
 SIZE = (96, 64)
 
@@ -72,7 +74,7 @@ def test_camera_and_object_move_as_far_as_promised() -> None:
     clip = make_clip((320, 180), 3, seed=0)
     moved = clip.uv[-1, -1, 90, 160] - clip.uv[-1, 0, 90, 160]
     assert 0.15 * 320 < abs(moved[0]) < 0.25 * 320
-    still = make_clip((64, 48), 4, camera=0.0)
+    still = make_clip((64, 48), 4, conditions=Conditions(camera=0.0))
     np.testing.assert_allclose(still.uv[-1, 0], still.uv[-1, -1], atol=1e-4)
 
 
@@ -91,7 +93,7 @@ def test_the_object_moves_non_rigidly(clip: SyntheticClip) -> None:
 
 
 def test_no_light_means_no_lighting_and_light_stays_in_its_range() -> None:
-    dark, lit = make_clip((64, 48), 4, light=0.0), make_clip((64, 48), 4, light=1.0)
+    dark, lit = make_clip((64, 48), 4, conditions=Conditions(Light(0.0))), make_clip((64, 48), 4)
     assert (dark.lighting == 1).all()
     np.testing.assert_array_equal(dark.render(), dark.render(lit=False))
     objects = np.log(lit.lighting[0])
@@ -148,7 +150,37 @@ def test_tracks_follow_the_texture_and_know_when_it_is_hidden(crossing: Syntheti
 
 
 def test_outlines_are_as_soft_as_asked_for_and_nothing_else_changes() -> None:
-    sharp, soft = (make_clip((96, 64), 2, edge=edge) for edge in (2.4, 9.0))
+    sharp, soft = (make_clip((96, 64), 2, conditions=Conditions(edge=edge)) for edge in (2.4, 9.0))
     np.testing.assert_array_equal(sharp.uv[1], soft.uv[1])
     widths = [measures.ramp_px(clip.alpha[0, 0]) for clip in (sharp, soft)]
     assert widths[1] / widths[0] == pytest.approx(9.0 / 2.4, rel=0.05) and 1.5 < widths[0] < 2.4
+
+
+def test_strong_light_flickers_is_tinted_and_darkens_the_ground() -> None:
+    clip = make_clip((160, 96), 13, seed=1, conditions=Conditions(STRONG_LIGHT))
+    frames = np.log(clip.lighting[-1]).mean((1, 2))
+    swing = frames[1::4].mean(0) - frames[3::4].mean(0)
+    assert (swing > 0.2).all() and (swing < 0.4).all(), "flicker of 0.15 each way"
+    assert clip.frames.max() < 255
+    dark = clip.contact_shadow(6)
+    assert dark.max() > 0.9 and 0.01 < (dark > 0.5).mean() < 0.2
+
+
+def test_the_clean_plate_is_the_frame_where_nothing_was_in_the_way() -> None:
+    clip = make_clip((160, 96), 4, seed=1, conditions=Conditions(STRONG_LIGHT))
+    plate, frame = clip.clean_plate(2), clip.render()[2]
+    bare = (clip.alpha[-1, 2] == 1) & (clip.contact_shadow(2) == 0)
+    shaded = (clip.alpha[-1, 2] == 1) & (clip.contact_shadow(2) > 0.5)
+    np.testing.assert_allclose(plate[bare], frame[bare], atol=1e-6)
+    assert (plate[shaded] > 1.4 * frame[shaded]).mean() > 0.9
+
+
+def test_photos_are_textures() -> None:
+    photos = [np.full((30, 40, 3), (shade, 0.5, 0.2), np.float32) for shade in (1.0, 0.0)]
+    clip = make_clip((96, 64), 2, photos=photos)
+    assert clip.textures[0].shape[:2] == clip.textures[0].shape[1::-1], "cut to the canvas"
+    top = float(np.exp(-0.35) * 0.96)
+    np.testing.assert_allclose(clip.textures[0][..., 0], top, rtol=1e-5)
+    np.testing.assert_allclose(clip.textures[1][..., 0], 0.03, rtol=1e-5)
+    with pytest.raises(ValueError, match="argument"):
+        make_clip((96, 64), 2, photos=photos[:1])

@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from truth_project import make_source_reference, make_truth_project, st_to_uv
@@ -14,7 +15,7 @@ from layerloom.core.geometry import pixel_centres
 from layerloom.data.layer_store import BakedLayer
 from layerloom.data.project import Project
 from layerloom.export.export import export
-from layerloom.export.point_tracks import nuke_name
+from layerloom.export.scripts import nuke_name
 from layerloom.synthetic.clip import SyntheticClip, make_clip
 
 FRAMES = range(1, 4)
@@ -41,9 +42,9 @@ def test_the_inverse_st_map_undoes_the_st_map(project: Project, exported: Path) 
     for index, layer in enumerate(project.layers):
         for number, frame in enumerate(FRAMES):
             st = media.read_image(exported / layer.name / "st_inverse" / f"{number:05d}.exr")
-            assert st.dtype == np.float32 and st.shape == (layer.canvas[1], layer.canvas[0], 2)
-            assert np.isfinite(st).all()
-            xy = st_to_uv(st, project.source.size)
+            assert st.dtype == np.float32 and st.shape == (layer.canvas[1], layer.canvas[0], 3)
+            assert np.isfinite(st).all() and not st[..., 2].any()
+            xy = st_to_uv(st[..., :2], project.source.size)
             inside = ((xy >= 0) & (xy <= project.source.size)).all(-1)
             assert inside.mean() > 0.2
             error = project.uv_at(index, frame, xy) - pixel_centres(layer.canvas)
@@ -123,14 +124,60 @@ def test_nuke_and_after_effects_say_the_same_as_the_table(project: Project, expo
             assert (x[0], 96 - y[0]) == pytest.approx(points[name, 0], abs=1e-3)
         width, height = layer.canvas
         assert "from1 {0.0000 0.0000}" in pin and f"from3 {{{width:.4f} {height:.4f}}}" in pin
-        keys = (folder / "corner_pin.txt").read_text()
-        assert keys.startswith("Adobe After Effects 8.0 Keyframe Data\n\n\tUnits Per Second\t24\n\tSource Width\t160\n")
+
+
+def test_a_track_is_off_where_it_is_hidden(exported: Path) -> None:
+    hidden = 0
+    for layer in ("object", "background"):
+        folder = exported / layer / "tracks"
+        rows = read_points(folder)
+        tracker = (folder / "points.nk").read_text()
+        switches = re.findall(r'\{curve K ((?:x\d+ [01] ?)+)\} "(\d\.\d)"', tracker)
+        assert len(switches) == 25
+        for switch, name in switches:
+            words, on = switch.split(), 0
+            steps = {int(words[at][1:]): int(words[at + 1]) for at in range(0, len(words), 2)}
+            seen = [row["visible"] == "1" for row in rows if row["point"] == name]
+            for frame, visible in enumerate(seen):
+                on = steps.get(frame, on)
+                assert on == visible
+            keys = (folder / "points" / f"{name}.txt").read_text()
+            assert "Transform\tPosition\n\tFrame\tX pixels\tY pixels\tZ pixels\n" in keys
+            keyed = [int(line.split("\t")[1]) for line in keys.splitlines() if re.match(r"\t\d+\t", line)]
+            assert keyed == [frame for frame, visible in enumerate(seen) if visible]
+            hidden += seen.count(False)
+    assert hidden > 10
+
+
+def test_after_effects_pins_the_exported_picture(clip: SyntheticClip, project: Project, exported: Path) -> None:
+    """texture.png, pinned by its own corners, shows what the frame shows; a bending surface is met in the main."""
+    for index, layer in enumerate(project.layers):
+        keys = (exported / layer.name / "tracks" / "corner_pin.txt").read_text()
+        width, height = layer.canvas
+        head = f"\tUnits Per Second\t24\n\tSource Width\t{width}\n\tSource Height\t{height}\n"
+        assert keys.startswith(f"Adobe After Effects 8.0 Keyframe Data\n\n{head}")
         assert keys.endswith("\nEnd of Keyframe Data\n")
-        for number, name in enumerate(("1.1", "1.5", "5.1", "5.5"), 1):
-            section = keys.split(f"ADBE Corner Pin-000{number}\n\tFrame\tX pixels\tY pixels\n")[1].splitlines()[2]
-            assert [float(word) for word in section.split()] == pytest.approx([2, *points[name, 2]], abs=1e-3)
-            alone = (folder / "points" / f"{name}.txt").read_text()
-            assert "Transform\tPosition\n\tFrame\tX pixels\tY pixels\tZ pixels\n" in alone
+        for name in ("Anchor Point", "Position"):
+            assert f"Transform\t{name}\n\tFrame\tX pixels\tY pixels\tZ pixels\n\t0\t0.0000\t0.0000\t0\n" in keys
+        corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float32)
+        for number, frame in enumerate(FRAMES):
+            pinned = np.zeros((4, 2), np.float32)
+            for corner in range(4):
+                section = keys.split(f"ADBE Corner Pin-000{corner + 1}\n\tFrame\tX pixels\tY pixels\n")[1]
+                pinned[corner] = [float(word) for word in section.splitlines()[number].split()[1:]]
+            shown = cv2.warpPerspective(
+                layer.texture[..., :3], _of_pixels(cv2.getPerspectiveTransform(corners, pinned)), project.source.size
+            )
+            there = clip.alpha[index, frame] > 0.99
+            truth = clip.render(lit=False)[frame]
+            difference = np.square(shown - truth)[there].mean() / np.square(truth - truth[there].mean(0))[there].mean()
+            assert difference < (0.5 if layer.kind == "object" else 0.02)
+
+
+def _of_pixels(homography: np.ndarray) -> np.ndarray:
+    """From positions (a pixel's centre at + 0.5) to OpenCV's pixel numbers."""
+    shift = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    return np.linalg.inv(shift) @ homography @ shift
 
 
 def test_only_what_was_asked_for_lies_there(exported: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layerloom.core.errors import LayerloomError
-from layerloom.evaluate import tracks
+from layerloom.evaluate import tapvid, tracks
 from layerloom.evaluate.tracks import Tracks, UvMap
 from layerloom.synthetic.clip import SyntheticClip, make_clip
 
@@ -56,7 +56,7 @@ def test_a_map_shifted_by_k_pixels_scores_k_worse(x: float, y: float) -> None:
 
     errors = tracks.carry_errors(shifted, true_tracks(1))
     np.testing.assert_allclose(errors[~np.isnan(errors)], np.hypot(x, y), atol=0.02)
-    within = tracks.agreement(errors)["within"]
+    within = tracks.agreement(errors).within
     for limit in (1, 2, 4, 8):
         if abs(np.hypot(x, y) - limit) > 0.05:
             assert within[str(limit)] == (np.hypot(x, y) < limit)
@@ -73,7 +73,7 @@ def test_a_map_that_holds_the_texel_nowhere_is_infinitely_wrong() -> None:
     errors = tracks.carry_errors(lambda frame, points: points * (frame == 0) + 7.0 * (frame > 0), still)
     assert np.isinf(errors[0, 1])
     figures = tracks.agreement(errors)
-    assert figures["count"] == 1 and figures["median_px"] is None and figures["within"]["16"] == 0
+    assert figures.count == 1 and figures.median_px is None and figures.within["16"] == 0
 
 
 def test_corners_follow_the_truth() -> None:
@@ -81,7 +81,7 @@ def test_corners_follow_the_truth() -> None:
     assert len(found.points) > 100 and found.length.max() == 16
     errors = tracks.carry_errors(true_map(1), found.within(_inside(1, found)))
     assert np.nanmedian(errors) < 0.2
-    assert tracks.agreement(errors)["within"]["1"] > 0.97
+    assert (tracks.agreement(errors).within["1"] or 0) > 0.97
 
 
 def test_following_the_same_video_gives_the_same_tracks_and_a_shifted_one_others() -> None:
@@ -126,15 +126,15 @@ def test_agreement_is_split_by_length() -> None:
     errors = np.where(seen, np.arange(40.0)[None] / 10, np.nan)
     errors[:, 0] = np.nan
     split = tracks.agreement_by_length(errors, Tracks(np.zeros((2, 40, 2), np.float32), seen))
-    assert [split[key]["count"] for key in ("8", "16", "30")] == [2, 2, 1]
-    assert split["30"]["median_px"] == pytest.approx(2.9) and split["30"]["within"]["2"] == 0
-    assert split["16"]["within"]["2"] == 1 and "60" not in split
+    assert [split[key].count for key in ("8", "16", "30")] == [2, 2, 1]
+    assert split["30"].median_px == pytest.approx(2.9) and split["30"].within["2"] == 0
+    assert split["16"].within["2"] == 1 and "60" not in split
 
 
 def test_tapvid_tracks_are_read_in_pixels(tmp_path: Path) -> None:
     points = np.full((2, 3, 2), 0.5)
     np.savez(tmp_path / "good.npz", points=points, occluded=np.array([[0, 0, 1], [1, 1, 1]], np.bool_))
-    read = tracks.read_tapvid(tmp_path / "good.npz", (160, 96), 3)
+    read = tapvid.read_tapvid(tmp_path / "good.npz", (160, 96), 3)
     np.testing.assert_array_equal(read.points[0, 0], [80, 48])
     np.testing.assert_array_equal(read.seen, [[True, True, False]])
 
@@ -145,5 +145,21 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("no")
     for name in ("pickled.npz", "text.npz", "absent.npz", "short.npz"):
         with pytest.raises(LayerloomError, match=name) as caught:
-            tracks.read_tapvid(tmp_path / name, (160, 96), 4)
+            tapvid.read_tapvid(tmp_path / name, (160, 96), 4)
         assert "\n" not in str(caught.value)
+
+
+def test_a_tracker_is_judged_as_tapvid_does() -> None:
+    """Two points of three frames after the query: worked out by hand on a raster of 256 pixels."""
+    given = Tracks(np.full((2, 4, 2), 100, np.float32), np.array([[1, 1, 1, 0], [1, 1, 0, 1]], np.bool_))
+    predicted = given.points.copy()
+    predicted[0, 1, 0] += 3  # within 4, 8, 16
+    visible = np.array([[1, 1, 1, 1], [1, 1, 0, 0]], np.bool_)  # one too many, one too few
+    counts = np.tile(np.arange(4) > 0, (2, 1))
+    found = tapvid.tapvid_figures(predicted, visible, given, counts, (256, 256))
+    assert found.occlusion_accuracy == pytest.approx(4 / 6)
+    assert found.delta_average == pytest.approx((2 * 3 / 4 + 3 * 1) / 5)
+    # Of four truly seen: two hits and two false ones within 1 and 2 px, then three and one.
+    assert found.average_jaccard == pytest.approx((2 * 2 / (4 + 2) + 3 * 3 / (4 + 1)) / 5)
+    nothing = tapvid.tapvid_figures(predicted, visible, given, np.zeros_like(counts), (256, 256))
+    assert nothing.average_jaccard is None

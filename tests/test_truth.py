@@ -8,7 +8,7 @@ from truth_project import make_truth_project
 
 from layerloom.data.project import Project
 from layerloom.edits.canvas import Paint
-from layerloom.evaluate import truth
+from layerloom.evaluate import truth, truth_edits
 from layerloom.media import write_image
 from layerloom.render.stream import render_images
 from layerloom.synthetic.clip import SyntheticClip, make_clip
@@ -35,14 +35,16 @@ def test_the_truth_scores_as_the_truth(clip: SyntheticClip, project: Project, tm
     paint = paint_on(clip)
     write_image(tmp_path / "paint.png", paint)
     edited = np.stack(list(render_images(project, [Paint(3, tmp_path / "paint.png")])))
-    edited_truth = clip.render(truth.painted_textures(clip, 3, paint))
-    figures = truth.truth_figures(project, clip, edited, edited_truth, painted_frame=3)
+    edited_truth = clip.render(truth_edits.painted_textures(clip, 3, paint))
+    edit = truth_edits.edit_figures(clip.render(), edited_truth, clip.frames, edited, painted_frame=3)
+    figures = truth.truth_figures(project, clip, edit).to_json()
     assert figures["psnr"] > 34
     for name in clip.names:
         assert figures["track_px"][name] < 0.05
         assert figures["track_fraction"][name] > 0.99
         assert figures["iou"][name] > 0.99
         assert figures["light_correlation"][name] > 0.99
+        assert figures["light_slope"][name] == pytest.approx(1, abs=0.02)
     assert set(figures["matte_mad"]) == set(clip.names[:-1])
     assert figures["matte_mad"]["object"] < 1e-4 > figures["matte_gradient"]["object"]
     assert figures["matte_ramp_px"]["object"] == pytest.approx(figures["true_ramp_px"]["object"], rel=1e-3)
@@ -50,12 +52,14 @@ def test_the_truth_scores_as_the_truth(clip: SyntheticClip, project: Project, tm
     assert figures["edit_psnr_inside"] > 26
     assert figures["edit_identical_outside"] is True
     assert figures["edit_changed_outside"] == 0
+    assert figures["matting"]["object"]["mad"] < 0.1 > figures["matting"]["object"]["dtssd"]
+    assert figures["hidden"]["psnr_covered"] is None or figures["hidden"]["psnr_covered"] > 25
 
 
 def test_true_paint_looks_as_painted_in_its_own_frame(clip: SyntheticClip) -> None:
     paint = paint_on(clip)
     paint[..., :3] = (0.1, 0.6, 0.5)
-    shown = clip.render(truth.painted_textures(clip, 2, paint))[2]
+    shown = clip.render(truth_edits.painted_textures(clip, 2, paint))[2]
     solid = (paint[..., 3] == 1) & (clip.alpha[:, 2].max(0) > 0.999)
     solid[[30, 59]] = False
     solid[:, [20, 99]] = False
@@ -67,14 +71,15 @@ def test_true_paint_looks_as_painted_in_its_own_frame(clip: SyntheticClip) -> No
 
 
 def test_edit_figures_find_a_shifted_edit_and_a_stray_pixel(clip: SyntheticClip) -> None:
-    edited_truth = clip.render(truth.painted_textures(clip, 0, paint_on(clip)))
+    edited_truth = clip.render(truth_edits.painted_textures(clip, 0, paint_on(clip)))
     exact = np.floor(edited_truth * 255 + 0.5).astype(np.uint8)
-    perfect = truth.edit_figures(clip.render(), edited_truth, clip.frames, exact, 0)
-    assert perfect["edit_psnr_inside"] > 50 and perfect["edit_identical_outside"]
+    perfect = truth_edits.edit_figures(clip.render(), edited_truth, clip.frames, exact, 0)
+    assert (perfect.psnr_inside_db or 0) > 50 and perfect.identical_outside
     shifted = np.roll(exact, 3, axis=2)
-    assert truth.edit_figures(clip.render(), edited_truth, clip.frames, shifted, 0)["edit_psnr_inside"] < 25
+    found = truth_edits.edit_figures(clip.render(), edited_truth, clip.frames, shifted, 0)
+    assert 0 < (found.psnr_inside_db or 0) < 25
     exact[2, 2, 2] += 1
-    assert not truth.edit_figures(clip.render(), edited_truth, clip.frames, exact, 0)["edit_identical_outside"]
+    assert not truth_edits.edit_figures(clip.render(), edited_truth, clip.frames, exact, 0).identical_outside
 
 
 def test_moving_one_layers_map_moves_its_tracks_alone(clip: SyntheticClip, tmp_path: Path) -> None:
@@ -82,19 +87,18 @@ def test_moving_one_layers_map_moves_its_tracks_alone(clip: SyntheticClip, tmp_p
     project = make_truth_project(tmp_path, clip)
     affine = project.layers[1].uv_affine
     affine[1:, :, 2] += affine[1:, :, :2] @ np.array([3.0, 0.0])
-    edited_truth = clip.render()
-    figures = truth.truth_figures(project, clip, clip.frames, edited_truth, painted_frame=0)
+    figures = truth.truth_figures(project, clip).to_json()
     assert figures["track_px"]["background"] == pytest.approx(3, abs=0.1)
     assert 0.5 <= figures["track_fraction"]["background"] < 0.65, "within 4 and 8; all four for tracks that begin later"
     assert figures["track_px"]["object"] < 0.05
-    assert figures["edit_identical_outside"]
+    assert "edit_identical_outside" not in figures
 
 
 def test_a_matte_that_is_off_spoils_edits_of_the_background(clip: SyntheticClip, tmp_path: Path) -> None:
     project = make_truth_project(tmp_path, clip)
     stored = [project.layers[0].alpha(frame) for frame in range(len(clip.frames))]
     project.layers[0].alpha = lambda frame: np.roll(stored[frame], 2, axis=1)
-    figures = truth.truth_figures(project, clip, clip.frames, clip.render(), painted_frame=0)
+    figures = truth.truth_figures(project, clip).to_json()
     assert figures["matte_mad"]["object"] > 0.1 and figures["background_edit_levels"] > 10
     assert figures["matte_sad"]["object"] > figures["matte_gradient"]["object"] > 0.001
 
@@ -104,7 +108,16 @@ def test_light_that_ignores_the_truth_does_not_correlate(clip: SyntheticClip, tm
     grids = {frame: project.layers[0].lighting_grid(frame) for frame in range(len(clip.frames))}
     backwards = dict(zip(grids, reversed(list(grids.values())), strict=True))
     project.layers[0].lighting_grid = lambda frame: backwards[frame]
-    assert truth.light_correlation(project, clip, 0, 0) < 0.5
-    squared = {frame: np.square(grid) * 3 for frame, grid in grids.items()}
-    project.layers[0].lighting_grid = lambda frame: squared[frame]
-    assert truth.light_correlation(project, clip, 0, 0) > 0.99, "scale and contrast are free"
+    assert truth.light_against_truth(project, clip, 0, 0).correlation < 0.5
+
+
+@pytest.mark.parametrize("power", [0.5, 2.0])
+def test_light_of_other_strength_correlates_but_its_slope_tells(
+    power: float, clip: SyntheticClip, tmp_path: Path
+) -> None:
+    project = make_truth_project(tmp_path, clip)
+    grids = [3 * project.layers[0].lighting_grid(frame) ** power for frame in range(len(clip.frames))]
+    project.layers[0].lighting_grid = lambda frame: grids[frame]
+    found = truth.light_against_truth(project, clip, 0, 0)
+    assert found.correlation > 0.99, "scale and contrast are free"
+    assert found.slope == pytest.approx(power, rel=0.02)

@@ -14,10 +14,10 @@ from layerloom.core.geometry import pixel_centres
 PSNR_LIMIT_DB = 99.0
 """What equal pictures score: finite, so that means and JSON stay meaningful."""
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
-BOUNDARY_TOLERANCE = 0.008
-"""Boundary F lets an outline be off by this share of the picture's diagonal (Perazzi et al., DAVIS 2016)."""
 GRADIENT_SIGMA_PX = 1.4
 """Of the Gaussian whose derivatives are a matte's gradient (Rhemann et al., CVPR 2009)."""
+SMALLEST_FLOW_SIDE = 16
+"""Smaller pictures are continued to this many pixels for DIS."""
 UNDECIDED_BELOW = 0.9
 """A pixel is undecided where no layer covers this much of it."""
 
@@ -54,19 +54,6 @@ def intersection_over_union(first: Bool[np.ndarray, "h w"], second: Bool[np.ndar
     return np.count_nonzero(first & second) / union if union else 1.0
 
 
-def boundary_f(first: Bool[np.ndarray, "h w"], second: Bool[np.ndarray, "h w"]) -> float:
-    """Contour accuracy F: harmonic mean of the shares of each outline that lie near the other. Two empty ones: 1."""
-    outlines = [_outline(first), _outline(second)]
-    if not outlines[0].any() or not outlines[1].any():
-        return float(not outlines[0].any() and not outlines[1].any())
-    radius = max(1, round(BOUNDARY_TOLERANCE * float(np.hypot(*first.shape))))
-    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    near = [cv2.dilate(outline.astype(np.uint8), disk) > 0 for outline in outlines]
-    precision = float(near[1][outlines[0]].mean())
-    recall = float(near[0][outlines[1]].mean())
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-
-
 def undecided_share(alpha: Float32[np.ndarray, "l h w"]) -> float:
     """Share of pixels that no layer covers to UNDECIDED_BELOW."""
     return float((alpha.max(0) < UNDECIDED_BELOW).mean())
@@ -91,26 +78,6 @@ def ramp_px(matte: Float32[np.ndarray, "h w"]) -> float:
     return 6 * float((matte * (1 - matte)).sum(dtype=np.float64)) / length if length > 0 else float("nan")
 
 
-def matte_errors(
-    matte: Float32[np.ndarray, "h w"], truth: Float32[np.ndarray, "h w"], band: Bool[np.ndarray, "h w"]
-) -> dict[str, float]:
-    """As matting is judged (Rhemann et al., CVPR 2009), over the band where it is not clear what a pixel shows.
-
-    mad, mse: mean absolute and mean squared difference. sad: the sum of absolute ones; gradient: that of the squared
-    differences of gradients' lengths; both in thousands. NaN where there is no band.
-    """
-    difference = (matte - truth)[band].astype(np.float64)
-    if not difference.size:
-        return dict.fromkeys(("matte_mad", "matte_mse", "matte_sad", "matte_gradient"), float("nan"))
-    slopes = (gradient(matte) - gradient(truth))[band].astype(np.float64)
-    return {
-        "matte_mad": float(np.abs(difference).mean()),
-        "matte_mse": float(np.square(difference).mean()),
-        "matte_sad": float(np.abs(difference).sum()) / 1000,
-        "matte_gradient": float(np.square(slopes).sum()) / 1000,
-    }
-
-
 def correlation(first: Float[np.ndarray, "n"], second: Float[np.ndarray, "n"]) -> float:
     """Pearson's. NaN where one of them does not vary."""
     a, b = first - first.mean(), second - second.mean()
@@ -133,10 +100,14 @@ class PairFlow:
 def pair_flow(earlier: UInt8[np.ndarray, "h w"], later: UInt8[np.ndarray, "h w"]) -> PairFlow:
     """DIS optical flow (Kroeger et al. 2016) both ways; it agrees where the way there and back ends within 1 pixel."""
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    forward = search.calc(earlier, later, np.zeros((*earlier.shape, 2), np.float32))
-    backward = search.calc(later, earlier, np.zeros((*earlier.shape, 2), np.float32))
-    home = np.linalg.norm(forward + _look_along(forward, backward), axis=-1)
     height, width = earlier.shape
+    margin = [(0, max(0, SMALLEST_FLOW_SIDE - side)) for side in (height, width)]
+    pair = [np.pad(picture, margin, "edge") for picture in (earlier, later)]
+    nothing = np.zeros((*pair[0].shape, 2), np.float32)
+    forward, backward = (
+        search.calc(first, second, nothing.copy())[:height, :width] for first, second in (pair, pair[::-1])
+    )
+    home = np.linalg.norm(forward + _look_along(forward, backward), axis=-1)
     end = pixel_centres((width, height)) + forward
     inside = ((end >= 0.5) & (end <= np.array([width, height], np.float32) - 0.5)).all(-1)
     return PairFlow(forward, inside & (home < 1.0))
@@ -172,12 +143,6 @@ def grey(image: Float32[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
 
 def _window(image: Float32[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
     return cv2.GaussianBlur(image, (11, 11), 1.5)
-
-
-def _outline(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """Pixels of the mask that touch its outside (the picture's border is not an outside)."""
-    inner = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
-    return mask & (inner == 0)
 
 
 def _look_along(

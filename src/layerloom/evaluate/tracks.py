@@ -4,19 +4,17 @@ Positions are (x, y) in pixels of the frames tracked; a pixel's centre is at +0.
 frame that sees it: its error elsewhere is measured against what the uv map says of the anchor's texel.
 """
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int, UInt8
 
-from layerloom.core.errors import LayerloomError
-from layerloom.core.geometry import Size, rescale_positions
 from layerloom.data.project import Project
+from layerloom.evaluate.figures import Agreement, none_if_not_finite
+from layerloom.evaluate.spool import FrameSpool
 
 THRESHOLDS_PX = (1, 2, 4, 8, 16)
 HORIZONS = (8, 16, 30, 60)
@@ -38,6 +36,8 @@ NEWTON_TOLERANCE_TEXELS = 0.02
 
 UvMap = Callable[[int, Float64[np.ndarray, "n 2"]], Float64[np.ndarray, "n 2"]]
 """(frame, points in pixels) -> texels: one layer's uv map at any points."""
+Video = UInt8[np.ndarray, "t h w"] | FrameSpool
+"""Grey frames."""
 
 
 @dataclass(frozen=True)
@@ -65,46 +65,50 @@ class Tracks:
     def within(self, inside: Bool[np.ndarray, "n t"]) -> "Tracks":
         """The tracks whose anchor is `inside`, until they first leave it. To be hidden is not to leave."""
         kept = np.logical_and.accumulate(inside | ~self.seen, axis=1) & self.seen
-        return _only_seen(self.points, kept)
+        return only_seen(self.points, kept)
 
 
-def track_corners(grey: UInt8[np.ndarray, "t h w"]) -> Tracks:
+def track_corners(grey: Video) -> Tracks:
     """Shi–Tomasi corners followed with pyramidal Lucas–Kanade until a step fails its round trip.
 
     New corners start every NEW_CORNERS_EVERY frames where no track is near. Tracks of one frame are left out.
     """
     frames = len(grey)
-    grey = _even_contrast(grey)
     points = np.zeros((0, frames, 2), np.float32)
     seen = np.zeros((0, frames), np.bool_)
+    following = _even_contrast(grey[0])
     for frame in range(frames - 1):
+        picture, following = following, _even_contrast(grey[frame + 1])
         if frame % NEW_CORNERS_EVERY == 0:
-            fresh = _corners(grey[frame], points[seen[:, frame], frame])
+            fresh = _corners(picture, points[seen[:, frame], frame])
             points = np.concatenate([points, np.zeros((len(fresh), frames, 2), np.float32)])
             seen = np.concatenate([seen, np.zeros((len(fresh), frames), np.bool_)])
             points[len(points) - len(fresh) :, frame] = fresh
             seen[len(seen) - len(fresh) :, frame] = True
         alive = np.flatnonzero(seen[:, frame])
-        points[alive, frame + 1], seen[alive, frame + 1] = _step(grey[frame], grey[frame + 1], points[alive, frame])
+        points[alive, frame + 1], seen[alive, frame + 1] = _step(picture, following, points[alive, frame])
     moved = seen.sum(1) > 1
     return Tracks(points[moved], seen[moved])
 
 
-def follow(grey: UInt8[np.ndarray, "t h w"], start: Tracks) -> Tracks:
+def follow(grey: Video, start: Tracks) -> Tracks:
     """Track the anchors of `start` through another video of the same size, by the same rules, as long as they last."""
-    grey, anchor = _even_contrast(grey), start.anchor
+    anchor = start.anchor
     last = anchor + start.length - 1
     points, seen = np.zeros_like(start.points), np.zeros_like(start.seen)
+    following = _even_contrast(grey[0])
     for frame in range(len(grey)):
+        picture = following
         begins = np.flatnonzero(anchor == frame)
         points[begins, frame], seen[begins, frame] = start.points[begins, frame], True
         if frame + 1 < len(grey):
+            following = _even_contrast(grey[frame + 1])
             alive = np.flatnonzero(seen[:, frame] & (frame < last))
-            points[alive, frame + 1], seen[alive, frame + 1] = _step(grey[frame], grey[frame + 1], points[alive, frame])
+            points[alive, frame + 1], seen[alive, frame + 1] = _step(picture, following, points[alive, frame])
     return Tracks(points, seen)
 
 
-def match_sift(grey: UInt8[np.ndarray, "t h w"], step: int) -> Tracks:
+def match_sift(grey: Video, step: int) -> Tracks:
     """SIFT matches (Lowe 2004) between frames t and t + step, t = 0, step, …: tracks seen in those two frames alone.
 
     A match is the best both ways and beats the second best by SIFT_RATIO.
@@ -113,9 +117,10 @@ def match_sift(grey: UInt8[np.ndarray, "t h w"], step: int) -> Tracks:
     sift = cv2.SIFT.create(nfeatures=1000)
     matcher = cv2.BFMatcher(cv2.NORM_L2)
     parts: list[Tracks] = []
-    described = {frame: sift.detectAndCompute(grey[frame], None) for frame in range(0, frames, step)}
+    later = sift.detectAndCompute(grey[0], None)
     for first in range(0, frames - step, step):
-        (keys_1, words_1), (keys_2, words_2) = described[first], described[first + step]
+        earlier, later = later, sift.detectAndCompute(grey[first + step], None)
+        (keys_1, words_1), (keys_2, words_2) = earlier, later
         pairs = _mutual_matches(matcher, words_1, words_2)
         points, seen = np.zeros((len(pairs), frames, 2), np.float32), np.zeros((len(pairs), frames), np.bool_)
         for row, (key_1, key_2) in enumerate(pairs):
@@ -125,27 +130,6 @@ def match_sift(grey: UInt8[np.ndarray, "t h w"], step: int) -> Tracks:
     if not parts:
         return Tracks(np.zeros((0, frames, 2), np.float32), np.zeros((0, frames), np.bool_))
     return Tracks(np.concatenate([part.points for part in parts]), np.concatenate([part.seen for part in parts]))
-
-
-def read_tapvid(path: Path, size: Size, frames: int) -> Tracks:
-    """Tracks in TAP-Vid's format: an .npz with `points` (n t 2, x and y as shares of the picture) and `occluded` (n t).
-
-    size: of the frames the points shall be in pixels of. LayerloomError if the file is no such thing.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            points, occluded = np.asarray(file["points"]), np.asarray(file["occluded"])
-    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile):
-        raise LayerloomError(
-            f"{path}: not TAP-Vid tracks: an .npz with arrays 'points' and 'occluded', no pickle"
-        ) from None
-    if points.shape != (*occluded.shape, 2) or occluded.ndim != 2 or occluded.shape[1] != frames:
-        raise LayerloomError(
-            f"{path}: points {points.shape} and occluded {occluded.shape}; allowed are (tracks, {frames}, 2) and"
-            f" (tracks, {frames}) for these {frames} frames"
-        )
-    pixels = rescale_positions(points.astype(np.float32), (1, 1), size)
-    return _only_seen(pixels, ~occluded.astype(np.bool_))
 
 
 def project_uv(project: Project, layer: int) -> UvMap:
@@ -206,20 +190,20 @@ def uv_wander(uv_map: UvMap, tracks: Tracks) -> Float64[np.ndarray, "n"]:
     return np.sqrt((np.square(uv - mean) * weight).sum((1, 2)))
 
 
-def agreement(errors_px: Float64[np.ndarray, "*shape"]) -> dict[str, Any]:
+def agreement(errors_px: Float64[np.ndarray, "*shape"]) -> Agreement:
     """Count, median, mean of the finite ones, and shares within THRESHOLDS_PX of errors; NaN entries do not count."""
     errors = errors_px[~np.isnan(errors_px)]
     finite = errors[np.isfinite(errors)]
     some = len(errors) > 0
-    return {
-        "count": len(errors),
-        "median_px": float(np.median(errors)) if some and np.isfinite(np.median(errors)) else None,
-        "mean_px": float(finite.mean()) if len(finite) else None,
-        "within": {str(limit): float((errors <= limit).mean()) if some else None for limit in THRESHOLDS_PX},
-    }
+    return Agreement(
+        count=len(errors),
+        median_px=none_if_not_finite(float(np.median(errors))) if some else None,
+        mean_px=float(finite.mean()) if len(finite) else None,
+        within={str(limit): float((errors <= limit).mean()) if some else None for limit in THRESHOLDS_PX},
+    )
 
 
-def agreement_by_length(errors_px: Float64[np.ndarray, "n t"], tracks: Tracks) -> dict[str, Any]:
+def agreement_by_length(errors_px: Float64[np.ndarray, "n t"], tracks: Tracks) -> dict[str, Agreement]:
     """Agreement over all frames ("all"), and that of the n-th frame of tracks at least n frames long, n in HORIZONS.
 
     Lengths that no track has are left out.
@@ -229,12 +213,13 @@ def agreement_by_length(errors_px: Float64[np.ndarray, "n t"], tracks: Tracks) -
         last = tracks.anchor + horizon - 1
         rows = np.flatnonzero(last < tracks.seen.shape[1])
         figures = agreement(errors_px[rows, last[rows]])
-        if figures["count"]:
+        if figures.count:
             split[str(horizon)] = figures
     return split
 
 
-def _only_seen(points: Float32[np.ndarray, "n t 2"], seen: Bool[np.ndarray, "n t"]) -> Tracks:
+def only_seen(points: Float32[np.ndarray, "n t 2"], seen: Bool[np.ndarray, "n t"]) -> Tracks:
+    """The tracks that some frame sees."""
     some = seen.any(1)
     return Tracks(points[some], seen[some])
 
@@ -248,16 +233,13 @@ def _anchor_texels(uv_map: UvMap, tracks: Tracks) -> Float64[np.ndarray, "n 2"]:
     return texels
 
 
-def _even_contrast(grey: UInt8[np.ndarray, "t h w"]) -> UInt8[np.ndarray, "t h w"]:
+def _even_contrast(grey: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
     """Local mean and contrast evened out: moving light drags tracks along (by 0.5 px in 16 synthetic frames)."""
-    even = np.empty_like(grey)
-    for frame, picture in enumerate(grey):
-        levels = picture.astype(np.float32)
-        mean = cv2.GaussianBlur(levels, (0, 0), CONTRAST_RADIUS_PX)
-        variance = cv2.GaussianBlur(levels * levels, (0, 0), CONTRAST_RADIUS_PX) - mean * mean
-        contrast = np.sqrt(np.maximum(variance, 0) + CONTRAST_FLOOR_LEVELS**2)
-        even[frame] = np.clip(128 + 50 * (levels - mean) / contrast, 0, 255)
-    return even
+    levels = grey.astype(np.float32)
+    mean = cv2.GaussianBlur(levels, (0, 0), CONTRAST_RADIUS_PX)
+    variance = cv2.GaussianBlur(levels * levels, (0, 0), CONTRAST_RADIUS_PX) - mean * mean
+    contrast = np.sqrt(np.maximum(variance, 0) + CONTRAST_FLOOR_LEVELS**2)
+    return np.clip(128 + 50 * (levels - mean) / contrast, 0, 255).astype(np.uint8)
 
 
 def _corners(grey: UInt8[np.ndarray, "h w"], taken: Float32[np.ndarray, "n 2"]) -> Float32[np.ndarray, "m 2"]:

@@ -3,10 +3,11 @@
 The grid spans the texels that were seen. Points are named row.column, 1.1 at the texture's top left.
 
     points.csv          point, frame, x, y, visible; source pixels from the top left, a pixel's centre at + 0.5
-    points.nk           Nuke: a Tracker4
+    points.nk           Nuke: a Tracker4; a track is disabled where it is hidden
     corner_pin.nk       Nuke: a CornerPin2D from the canvas to the frame, by the grid's corners
-    corner_pin.txt      After Effects: keyframes of the effect Corner Pin, to be pasted on a layer
-    points/1.1.txt      After Effects: keyframes of a layer's position
+    corner_pin.txt      After Effects: keyframes that pin texture.png, pasted on its layer: the effect Corner Pin for
+                        its corners, and the layer moved so that its pixels count as the composition's
+    points/1.1.txt      After Effects: keyframes of a layer's position, where the point is seen; none if it never is
 
 Frames count from 0 at the first exported one.
 """
@@ -14,12 +15,15 @@ Frames count from 0 at the first exported one.
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float32
 
 from layerloom.core.geometry import Size
 from layerloom.data.project import Layer, Project
+from layerloom.export.scripts import nuke_name
 
 GRID_POINTS = 5
 """Along each side of the grid."""
@@ -85,15 +89,16 @@ class GridTracks:
     def write(self, folder: Path) -> None:
         """Write the files that the top of this page lists to an empty folder."""
         layer, source = self._project.layers[self._layer], self._project.source
-        xy = np.stack(self._xy)
+        xy, visible = np.stack(self._xy), np.stack(self._visible)
+        pinned = _pinned_corners(layer.canvas, self._texels, xy)
         texts = {
-            "points.csv": _csv(xy, np.stack(self._visible)),
-            "points.nk": _nuke_tracker(layer.name, xy, source.size),
+            "points.csv": _csv(xy, visible),
+            "points.nk": _nuke_tracker(layer.name, xy, visible, source.size),
             "corner_pin.nk": _nuke_corner_pin(layer, self._texels, xy, source.size),
-            "corner_pin.txt": _after_effects_corner_pin(xy, source.size, source.fps),
+            "corner_pin.txt": _after_effects_corner_pin(pinned, layer.canvas, source.fps),
         }
         for row, column in np.ndindex(xy.shape[1:3]):
-            position = _keyframes("Transform\tPosition", xy[:, row, column], "\tZ pixels", "\t0")
+            position = _keyframes("Transform\tPosition", xy[:, row, column], visible[:, row, column])
             texts[f"points/{_name(row, column)}.txt"] = _after_effects([position], source.size, source.fps)
         (folder / "points").mkdir()
         for name, text in texts.items():
@@ -129,16 +134,27 @@ def _curve(values: Sequence[float] | np.ndarray) -> str:
     return "{curve " + " ".join(f"x{frame} {value:.4f}" for frame, value in enumerate(values)) + "}"
 
 
+def _switch(on: Bool[np.ndarray, "t"]) -> str:
+    """1 where on, 0 where off, as steps (K)."""
+    changes = [0, *(np.flatnonzero(np.diff(on)) + 1).tolist()]
+    return "{curve K " + " ".join(f"x{frame} {int(on[frame])}" for frame in changes) + "}"
+
+
 def _curves(points: Float32[np.ndarray, "t 2"], height: int) -> tuple[str, str]:
     """x and y of a moving point; Nuke's y goes up from the bottom."""
     return _curve(points[:, 0]), _curve(height - points[:, 1])
 
 
-def _nuke_tracker(layer: str, xy: Float32[np.ndarray, "t rows columns 2"], size: Size) -> str:
+def _nuke_tracker(
+    layer: str,
+    xy: Float32[np.ndarray, "t rows columns 2"],
+    visible: Bool[np.ndarray, "t rows columns"],
+    size: Size,
+) -> str:
     tracks: list[str] = []
     for row, column in np.ndindex(xy.shape[1:3]):
         x, y = _curves(xy[:, row, column], size[1])
-        start = "{curve K x0 1}", f'"{_name(row, column)}"', x, y, "{curve K x0 0}", "{curve K x0 0}"
+        start = _switch(visible[:, row, column]), f'"{_name(row, column)}"', x, y, "{curve K x0 0}", "{curve K x0 0}"
         tracks.append("{ " + " ".join((*start, "1 0 0 {curve x0 0} 0 0 -15 -15 15 15 -10 -10 10 10", "{} " * 11)) + "}")
     columns = "\n".join(f"{{ {column} 1 }}" for column in _TRACKER_COLUMNS)
     rows = "\n".join(tracks)
@@ -160,20 +176,45 @@ def _nuke_corner_pin(
     return "\n".join([*lines, f" name {nuke_name('CornerPin', layer.name)}", "}"]) + "\n"
 
 
-def nuke_name(kind: str, layer: str) -> str:
-    """A node's name: Nuke allows letters, digits and underscores."""
-    return f"{kind}_{''.join(sign if sign.isalnum() and sign.isascii() else '_' for sign in layer)}"
+def _keyframes(title: str, points: Float32[np.ndarray, "t 2"], where: Bool[np.ndarray, "t"]) -> str:
+    """Of a property in three dimensions, at the frames `where` it is known."""
+    rows = "".join(f"\t{frame}\t{x:.4f}\t{y:.4f}\t0\n" for frame, (x, y) in enumerate(points) if where[frame])
+    return f"{title}\n\tFrame\tX pixels\tY pixels\tZ pixels\n{rows}"
 
 
-def _keyframes(title: str, points: Float32[np.ndarray, "t 2"], more_titles: str = "", more: str = "") -> str:
-    rows = "".join(f"\t{frame}\t{x:.4f}\t{y:.4f}{more}\n" for frame, (x, y) in enumerate(points))
-    return f"{title}\n\tFrame\tX pixels\tY pixels{more_titles}\n{rows}"
+def _effect_keyframes(title: str, points: Float32[np.ndarray, "t 2"]) -> str:
+    rows = "".join(f"\t{frame}\t{x:.4f}\t{y:.4f}\n" for frame, (x, y) in enumerate(points))
+    return f"{title}\n\tFrame\tX pixels\tY pixels\n{rows}"
 
 
-def _after_effects_corner_pin(xy: Float32[np.ndarray, "t rows columns 2"], size: Size, fps: Fraction) -> str:
+def _pinned_corners(
+    canvas: Size, texels: Float32[np.ndarray, "rows columns 2"], xy: Float32[np.ndarray, "t rows columns 2"]
+) -> Float32[np.ndarray, "t 4 2"]:
+    """Where the canvas' corners (in the order of CORNERS) are in each frame, by the homography that fits the grid best.
+
+    The grid spans what was seen; what the map says beyond it is a guess.
+    """
+    width, height = canvas
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float32)
+    pinned = np.empty((len(xy), 4, 2), np.float32)
+    for frame, places in enumerate(xy):
+        homography: Any = cv2.findHomography(texels.reshape(-1, 2), places.reshape(-1, 2))[0]
+        if homography is None or (corners @ homography[2, :2] + homography[2, 2] <= 0).any():
+            # Seen from behind, or nearly so: a plain affine map keeps them finite.
+            homogeneous = np.c_[texels.reshape(-1, 2), np.ones(texels.size // 2)]
+            affine = np.linalg.lstsq(homogeneous, places.reshape(-1, 2), rcond=None)[0].T
+            homography = np.vstack([affine, [0, 0, 1]])
+        pinned[frame] = cv2.perspectiveTransform(corners[None].astype(np.float64), homography)[0]
+    return pinned
+
+
+def _after_effects_corner_pin(pinned: Float32[np.ndarray, "t 4 2"], canvas: Size, fps: Fraction) -> str:
     title = "Effects\tADBE Corner Pin #1\tADBE Corner Pin-000"
-    sections = [_keyframes(f"{title}{number}", xy[:, *corner]) for number, corner in enumerate(CORNERS, 1)]
-    return _after_effects(sections, size, fps)
+    sections = [_effect_keyframes(f"{title}{number}", pinned[:, corner]) for corner, number in enumerate(range(1, 5))]
+    # The effect counts in the layer's own pixels: with both at the upper left, they are the composition's.
+    still, first = np.zeros((1, 2), np.float32), np.ones(1, np.bool_)
+    sections += [_keyframes(f"Transform\t{name}", still, first) for name in ("Anchor Point", "Position")]
+    return _after_effects(sections, canvas, fps)
 
 
 def _after_effects(sections: Sequence[str], size: Size, fps: Fraction) -> str:

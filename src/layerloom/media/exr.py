@@ -225,23 +225,30 @@ def _to_display_window(pixels: Num[np.ndarray, "h w c"], data: Windows, display:
 
 
 def write_exr(
-    path: Path, parts: Mapping[str, Num[np.ndarray, "..."]], attributes: Mapping[str, object] | None = None
+    path: Path, layers: Mapping[str, Num[np.ndarray, "..."]], attributes: Mapping[str, object] | None = None
 ) -> None:
-    """One part without a name, or several; ZIP, lossless. attributes: of every part's header."""
+    """One part with named layers, channels NAME.R, …; those of "" have no name. ZIP, lossless.
+
+    attributes: of the header.
+    """
     import OpenEXR
 
     header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage, **(attributes or {})}
-    layers = [OpenEXR.Part(dict(header), _channels(image), name) for name, image in parts.items()]
-    OpenEXR.File(layers).write(str(path))
+    channels = {
+        f"{name}.{channel}" if name else channel: plane
+        for name, image in layers.items()
+        for channel, plane in _channels(image, "A" if name else "Y").items()
+    }
+    OpenEXR.File(header, channels).write(str(path))
 
 
-def _channels(image: Num[np.ndarray, "..."]) -> dict[str, np.ndarray]:
-    """float16 as half, other floats as float32, integers as [0, 1] in float32."""
+def _channels(image: Num[np.ndarray, "..."], single: str) -> dict[str, np.ndarray]:
+    """float16 as half, other floats as float32, integers as [0, 1] in float32. single: name of a lone channel."""
     pixels: Float[np.ndarray, "..."] | Float32[np.ndarray, "..."] = image
     if image.dtype.kind == "u":
         pixels = image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
     elif image.dtype != np.float16:
         pixels = image.astype(np.float32)
     planes = pixels[..., None] if pixels.ndim == 2 else pixels
-    names = "Y" if planes.shape[2] == 1 else "RGBA"[: planes.shape[2]]
+    names = single if planes.shape[2] == 1 else "RGBA"[: planes.shape[2]]
     return {name: np.ascontiguousarray(planes[..., index]) for index, name in enumerate(names)}

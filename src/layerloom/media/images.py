@@ -106,11 +106,14 @@ def write_image(
         raise LayerloomError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
-def write_exr_parts(path: Path, parts: Mapping[str, Float[np.ndarray, "h w"] | Float[np.ndarray, "h w c"]]) -> None:
-    """Write an EXR of several named parts, each as `write_image` writes one (ZIP, half or float32), atomically."""
+def write_exr_layers(path: Path, layers: Mapping[str, Float[np.ndarray, "h w"] | Float[np.ndarray, "h w c"]]) -> None:
+    """Write an EXR of one part with named layers: channels NAME.R, …, A alone for h w; those of "" have no name.
+
+    ZIP, lossless, never clipped: float16 as half, anything else as float32. Atomic. Raises LayerloomError.
+    """
     try:
         with atomic_file(Path(path)) as temporary:
-            write_exr(temporary, parts)
+            write_exr(temporary, layers)
     except OSError as error:
         raise LayerloomError(f"{path}: cannot be written ({error.strerror or error})") from error
 

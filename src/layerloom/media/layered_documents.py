@@ -77,9 +77,14 @@ def _write_psd(path: Path, layers: dict[str, UInt8[np.ndarray, "h w c"]]) -> Non
     from psd_tools import PSDImage
 
     height, width = layers["texture"].shape[:2]
-    document = PSDImage.new("RGB", (width, height))
+    document = PSDImage.new("RGBA", (width, height))
     for name, picture in layers.items():
         document.create_pixel_layer(Image.fromarray(picture), name=name).visible = name != "seen"
+    # A negative count says that the flattened picture's fourth channel is its transparency: otherwise Krita and GIMP
+    # take it for a mask of everything, and what is painted stays unseen.
+    counted = document._record.layer_and_mask_information.layer_info  # pyright: ignore[reportPrivateUsage]
+    assert counted is not None
+    counted.layer_count = -abs(counted.layer_count)
     document.save(path)
 
 

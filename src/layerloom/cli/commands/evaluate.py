@@ -43,7 +43,7 @@ def evaluate(
     with Console(as_json=False) as console:
         figures = measure(opened, _true_masks(opened, masks), tracks, lpips_weights, console.counter("measure"))
         if json is not None:
-            _write_json(json, figures)
+            _write_json(json, figures.to_json())
         if report is not None:
             console.share("report")(0.0)
             write_report(report, opened, figures)
