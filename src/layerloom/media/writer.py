@@ -51,11 +51,11 @@ def open_writer(
     (Matroska itself rounds to milliseconds); the first frame is shown at 0, the last one for 1 / fps. `how` is all that
     can be said of an output, or the codec alone.
 
-    Codecs: "h264" (the default; 8 bit), "hevc" (10 bit for deep frames; the default for HDR), "prores" (422 HQ, .mov),
-    "prores4444" (.mov, 10 bit, with alpha where the frames have it), "vp9" (.webm, whose default it is, and .mkv; 8
-    bit, with alpha), "ffv1" (.mkv, lossless RGB or RGBA of 8 or 16 bits). Alpha is straight and full range. H.264 and
-    HEVC with an odd width or height are stored as 4:4:4, as 4:2:0 would crop them. The first frame's type decides the
-    depth. An EXR holds linear light, its alpha associated, unless the options say display.
+    Codecs: "h264" (the default; 8 bit), "hevc" (10 bit for deep frames; the default for HDR), "prores" (422 HQ),
+    "prores4444" (10 bit, with alpha), "vp9" (.webm's default; 8 bit, with alpha), "ffv1" (lossless, with alpha).
+    Alpha is straight and full range. H.264 and HEVC with an odd width or height are stored as 4:4:4, as 4:2:0 would
+    crop them. The first frame's type decides the depth. An EXR holds linear light, its alpha associated, unless the
+    options say display.
 
     All sound tracks of `how.tracks` that can be decoded come along, copied, cut at packets, if the container takes
     their codec, else encoded to AAC (WebM: to Opus); subtitles where the container takes them as they are. Tags of
