@@ -2,14 +2,16 @@
 
     python benchmarks/rendering.py                          # on the CPU
     python benchmarks/rendering.py --device cuda            # on the GPU, beside the CPU
-    python benchmarks/rendering.py --only cpu whole         # some of reference, cpu, cuda, host, networks, whole
+    python benchmarks/rendering.py --only edit open         # some of its parts, which --help lists
 
 The project is made up, at the source's own size, its uv grids at their finest (a node for 2 × 2 pixels); its object
 covers a seventh of the frame, and each overlay a third of its canvas. `reference`, `cpu` and `cuda` draw frames from
 pictures that were read before; `cuda` leaves them on the GPU, with the host's work between them, and `host` fetches
-them; `whole` decodes H.264, draws and encodes H.264 at once. On the CPU the figure is that of the process' own
-processor time on as many cores as there are, best of several rounds, since others may use the machine; `whole` is by
-the clock.
+them; `whole` decodes H.264, draws and encodes H.264 at once. `edit` moves a picture that is placed on the background
+and draws one frame, as an editor does, everything counted, beside an overlay on the object or one on each layer;
+`open` opens the project and draws its first frame, without imports and compiling. On the CPU the figure is that of
+the process' own processor time on as many cores as there are, best of several rounds, since others may use the
+machine; `whole`, `edit` and `open` are by the clock.
 
 The floor is the time in which the bytes that a frame must touch can be read or written once: source and output, the
 uv grids and mattes, and the texels under the pixels; at the bandwidth of a large copy, measured in the same run. The
@@ -43,7 +45,8 @@ import torch
 RESULTS = Path(__file__).parent / "results" / "rendering.jsonl"
 SIZE = (1920, 1080)
 FRAMES = 12
-PARTS = ("reference", "cpu", "cuda", "host", "networks", "whole")
+MIDDLE = FRAMES // 2
+PARTS = ("reference", "cpu", "cuda", "host", "networks", "whole", "edit", "open")
 
 
 class _Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -75,7 +78,7 @@ from layerloom.compose.shot import still_shot  # noqa: E402
 from layerloom.data.clip import SourceReference  # noqa: E402
 from layerloom.data.mattes import own_alphas  # noqa: E402
 from layerloom.data.project import BakedLayer, Project  # noqa: E402
-from layerloom.edits.canvas import Overlay  # noqa: E402
+from layerloom.edits.canvas import At, Overlay, Place  # noqa: E402
 from layerloom.render.renderer import Renderer  # noqa: E402
 from layerloom.render.scene import Inputs, Scene  # noqa: E402
 from layerloom.render.stream import draw_shots  # noqa: E402
@@ -109,6 +112,9 @@ def make_project(folder: Path) -> Project:
         axes = (round(0.33 * width), round(0.32 * height))
         cv2.ellipse(image, (width // 2, height // 2), axes, 0, 0, 360, (220, 60, 40, 255), -1)
         media.write_image(folder / f"{layer.name}.png", cv2.GaussianBlur(image, (0, 0), 2))
+    picture = rng.integers(0, 256, (200, 320, 4), np.uint8)
+    picture[..., 3] = 255
+    media.write_image(folder / "picture.png", picture)
     fps = Fraction(24)
     source = _write_source(folder, rng, fps) if "av" not in MISSING else None
     reference = SourceReference(
@@ -300,6 +306,8 @@ class _Bench:
             "host": self.host,
             "networks": self.networks,
             "whole": self.whole,
+            "edit": self.edit,
+            "open": self.open,
         }[part]()
 
     def reference(self) -> Iterator[Figure]:
@@ -389,6 +397,36 @@ class _Bench:
             out.unlink()
         yield self._by_clock(f"decode, {device}, encode", "detail", seconds / len(shots), None)
         yield self._by_processor(f"decode, {device}, encode", "detail", used / len(shots), None)
+
+    def edit(self) -> Iterator[Figure]:
+        """By the clock, the median of many: what a user waits for."""
+        renderer = Renderer(self.project, self.device)  # pyright: ignore[reportArgumentType]
+        for what, others in (("one layer", self.edits[:1]), ("both layers", self.edits)):
+            composition = compose(self.project, [*others, self._picture(0)])
+            renderer.draw(composition, MIDDLE)
+            seconds: list[float] = []
+            for step in range(1, 40):
+                started = time.perf_counter()
+                composition = composition.with_edits([*others, self._picture(step)])
+                renderer.draw(composition, MIDDLE)
+                seconds.append(time.perf_counter() - started)
+            yield self._by_clock(f"a picture moved, overlays on {what}", "detail", float(np.median(seconds)), None)
+
+    def open(self) -> Iterator[Figure]:
+        """By the clock, the best of some, in this process: what is compiled and imported is left out."""
+        for what, edits in (("no edits", []), ("three edits", [*self.edits, self._picture(0)])):
+            seconds: list[float] = []
+            for _ in range(4):
+                started = time.perf_counter()
+                project = Project.open(self.project.path)
+                renderer = Renderer(project, self.device)  # pyright: ignore[reportArgumentType]
+                renderer.draw(compose(project, edits), 0)
+                seconds.append(time.perf_counter() - started)
+            yield self._by_clock(f"project to first frame, {what}", "detail", min(seconds[1:]), None)
+
+    def _picture(self, step: int) -> Place:
+        place = At(frame=MIDDLE, x=1200 + 3 * step, y=500 + 2 * step, height=200)
+        return Place("background", self.project.path.parent / "picture.png", place)
 
     def _by_clock(self, what: str, mode: str, seconds: float, floor: float | None) -> Figure:
         return Figure(what, mode, 1 / seconds, 1e3 * seconds, None if floor is None else 1e3 * floor, "clock")

@@ -21,7 +21,7 @@ from truth_project import make_truth_project
 
 from layerloom import media
 from layerloom.compose.composition import compose
-from layerloom.compose.shot import Instance, Shot, is_still, shows_a_picture, still_shot
+from layerloom.compose.shot import Instance, Shot, at_scale, is_still, shows_a_picture, still_shot
 from layerloom.core.geometry import Size
 from layerloom.data.mattes import own_alphas
 from layerloom.data.project import Project
@@ -32,9 +32,10 @@ from layerloom.render import reference
 from layerloom.render.cpu.backend import CpuBackend
 from layerloom.render.cpu.packing import pack_image
 from layerloom.render.footage import READ_AHEAD
+from layerloom.render.pyramid import Pyramid
 from layerloom.render.renderer import Mode, Renderer, frames_of
 from layerloom.render.residual import ResidualMaps
-from layerloom.render.scene import Inputs, Pyramid, Scene
+from layerloom.render.scene import Inputs, Scene
 from layerloom.render.stream import draw_shots, render_images
 from layerloom.synthetic.clip import SyntheticClip, make_clip
 
@@ -233,6 +234,27 @@ def test_nothing_of_a_fine_texture_shows_through_an_opaque_edit(
     assert (inner - cv2.GaussianBlur(inner, (0, 0), 2)).std() < 0.01
 
 
+@pytest.mark.parametrize("scale", [0.5, 0.3, 0.11])
+def test_an_edit_looks_the_same_beside_others(fine_project: Project, tmp_path: Path, scale: float) -> None:
+    """In views that look at halved copies: other edits of the layer change where the patch of all begins."""
+    layer = fine_project.layers[-1]
+    width, height = layer.canvas
+    shots = [at_scale(still_shot(fine_project, 1), scale)]
+    pictures: list[np.ndarray] = []
+    for dots in (False, True):
+        image = np.zeros((height, width, 4), np.uint8)
+        image[height // 2 : height // 2 + 101, width // 2 : width // 2 + 77] = (250, 30, 60, 255)
+        if dots:
+            image[9:14, 7:12] = (20, 240, 60, 255)
+        media.write_image(tmp_path / f"{dots}.png", image)
+        edits = [Hide("object1"), Hide("object2"), Overlay(layer.name, tmp_path / f"{dots}.png")]
+        pictures += render_shots(fine_project, edits, shots, "synthesis")
+    far = np.ones(pictures[0].shape[:2], bool)
+    far[: far.shape[0] // 3, : far.shape[1] // 3] = False
+    alone, beside = (picture[far].astype(int) for picture in pictures)
+    assert np.abs(alone - beside).max() <= 1
+
+
 @needs_triton
 @pytest.mark.gpu
 @pytest.mark.parametrize("bit_depth", [8, 16])
@@ -316,7 +338,7 @@ def test_a_shrinking_texture_does_not_shimmer(project: Project) -> None:
         uv = torch.from_numpy((pixels @ jacobian.T).astype(np.float32) + 128)
         shape = torch.tensor(jacobian, dtype=torch.float32).expand(*uv.shape[:2], 2, 2)
         for image, spread, least in ((checkers, 0.001 if way == "evenly" else 0.15, 0.0), (noise, np.inf, 26.0)):
-            pyramid = Pyramid(image, 0, 0, (False,) * 4)
+            pyramid = Pyramid(image, 0, 0, (256, 256))
             shown = reference.filtered(pyramid, uv, shape).numpy()
             packed = pack_image(pyramid)
             covered = ellipse(*jacobian.astype(np.float32).ravel())

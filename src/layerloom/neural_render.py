@@ -24,7 +24,8 @@ from layerloom.core.geometry import Size, pixel_centres, rescale_positions, tran
 from layerloom.data.project import Window
 from layerloom.model.field import ALPHA_START_LOGIT
 from layerloom.model.storage import field_from_arrays
-from layerloom.render.scene import FINEST_TEXELS_PER_PIXEL, Change, Pyramid, Scene
+from layerloom.render.pyramid import FINEST_TEXELS_PER_PIXEL, Pyramid
+from layerloom.render.scene import Change, Scene
 
 POINTS_AT_ONCE = {"cpu": 2**18, "cuda": 2**22}
 MOST_SAMPLES = 4
@@ -65,7 +66,7 @@ class Networks:
         self._numbers = torch.arange(project.source.frames, device=device)
         self._supports = self._find_supports()
         self._mean_lights = [self._mean_light(layer) for layer in range(len(project.layers))]
-        self._images: dict[Pyramid, tuple[Tensor, list[Tensor]]] = {}
+        self._images: dict[Pyramid, list[Tensor]] = {}
 
     @torch.no_grad()
     def draw(self, shot: Shot) -> Tensor:
@@ -173,17 +174,15 @@ class Networks:
         """An image's colours, halved `level` times."""
         if image not in self._images:
             kept = {key: value for key, value in self._images.items() if len(self._images) < 8}
-            levels = [torch.from_numpy(texels[..., :3]).to(self._device).permute(2, 0, 1) for texels in image.levels]
-            corner = torch.tensor([image.left, image.top]).to(uv)
-            self._images = {**kept, image: (corner, [texels.contiguous() for texels in levels])}
-        corner, levels = self._images[image]
-        finer = min(int(level), len(levels) - 1)
-        coarser = min(finer + 1, len(levels) - 1)
+            colours = [torch.from_numpy(each.texels[..., :3]).to(self._device) for each in image.levels]
+            self._images = {**kept, image: [texels.permute(2, 0, 1).contiguous() for texels in colours]}
+        finer = min(int(level), len(image.levels) - 1)
+        coarser = min(finer + 1, len(image.levels) - 1)
         values: list[Tensor] = []
-        for texels in {finer: levels[finer], coarser: levels[coarser]}.values() if level > finer else [levels[finer]]:
-            columns, rows = texels.shape[2] - 2, texels.shape[1] - 2
-            place = rescale_positions(uv - corner, image.size, (columns, rows)) + 1
-            values.append(_sample(texels, rescale_positions(place, (columns + 2, rows + 2), (1, 1))).T)
+        for number in sorted({finer, coarser}) if level > finer else [finer]:
+            texels, at = self._images[image][number], image.levels[number]
+            place = (uv - torch.tensor([at.left, at.top]).to(uv)) / at.side + 1
+            values.append(_sample(texels, rescale_positions(place, (texels.shape[2], texels.shape[1]), (1, 1))).T)
         return values[0] if len(values) == 1 else torch.lerp(values[0], values[1], level - finer)
 
     def _samples(self, shot: Shot) -> int:

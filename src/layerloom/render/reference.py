@@ -39,17 +39,14 @@ from layerloom import media
 from layerloom.compose.shot import Homography, Instance, Shot, neighbours
 from layerloom.core.geometry import pixel_centres, transform_points
 from layerloom.data.project import Project
-from layerloom.render.scene import (
+from layerloom.render.pyramid import (
     BILINEAR_TEXELS_PER_PIXEL,
-    DETAIL_MARGIN,
     FINEST_TEXELS_PER_PIXEL,
     HALVINGS_PER_TEXEL,
     MOST_PROBES,
-    EditPass,
-    Inputs,
     Pyramid,
-    Scene,
 )
+from layerloom.render.scene import DETAIL_MARGIN, EditPass, Inputs, Scene
 
 Positions = Float[Tensor, "h w 2"]
 Plane = Float[Tensor, "h w"]
@@ -122,7 +119,7 @@ def _view(scene: Scene, shot: Shot, index: int, inputs: Inputs, device: torch.de
 def _texture(image: Pyramid, uv: Positions, jacobian: Jacobian, as_solved: bool) -> tuple[Colours, Colours]:
     """A texture as an output pixel shows it, and what it lacks of the filtered one."""
     full = filtered(image, uv, jacobian)[..., :3]
-    shown = _look_up(_tensor(image.levels[0], uv.device), uv + 1)[..., :3] if as_solved else full
+    shown = _look_up(_tensor(image.levels[0].texels, uv.device), uv + 1)[..., :3] if as_solved else full
     return shown, full - shown
 
 
@@ -250,17 +247,17 @@ def _patch_change(
 def filtered(image: Pyramid, uv: Positions, jacobian: Jacobian) -> Float[Tensor, "h w 4"]:
     """An image over what each pixel covers of its canvas."""
     axis, probes, level = _ellipse(jacobian)
-    size, corner = uv.new_tensor(image.size), uv.new_tensor([image.left, image.top])
     level = level.clamp(max=len(image.levels) - 1)
-    levels = [_tensor(values, uv.device) for values in image.levels[: int(level.max().ceil()) + 1]]
+    levels = image.levels[: int(level.max().ceil()) + 1]
+    images = [_tensor(each.texels, uv.device) for each in levels]
     total = uv.new_zeros(*uv.shape[:2], 4)
     for probe in range(int(probes.max())):
-        position = uv - corner + axis * ((probe + 0.5) / probes - 0.5)[..., None]
+        position = uv + axis * ((probe + 0.5) / probes - 0.5)[..., None]
         counts = (probe < probes) / probes
-        for number, values in enumerate(levels):
+        for number, (values, each) in enumerate(zip(images, levels, strict=True)):
             weight = counts * (1 - (level - number).abs()).clamp(min=0)
-            scale = uv.new_tensor([values.shape[1] - 2, values.shape[0] - 2]) / size
-            total = total + weight[..., None] * _look_up(values, position * scale + 1)
+            corner = uv.new_tensor([each.left, each.top])
+            total = total + weight[..., None] * _look_up(values, (position - corner) / each.side + 1)
     return total
 
 

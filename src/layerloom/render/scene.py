@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from weakref import WeakKeyDictionary
 
-import cv2
 import numpy as np
 from jaxtyping import Float32, UInt16
 
@@ -16,62 +15,10 @@ from layerloom.compose.patch import Patch
 from layerloom.compose.shot import Instance, Shot
 from layerloom.core.geometry import Size
 from layerloom.data.project import Project
+from layerloom.render.pyramid import Pyramid
 
-FINEST_TEXELS_PER_PIXEL = 1.75
-"""Of a copy of an image: a pixel that covers more looks at a copy that is halved once more, in part or whole, …"""
-BILINEAR_TEXELS_PER_PIXEL = 2.6
-"""… but the full image alone serves up to here: textures have two texels per pixel where the layer is seen largest.
-Above, what it lacks is made up for until FINEST_TEXELS_PER_PIXEL of the first halved copy are reached. Below 2.625, so
-that one probe is enough."""
-HALVINGS_PER_TEXEL = 1 / (2 * FINEST_TEXELS_PER_PIXEL - BILINEAR_TEXELS_PER_PIXEL)
-MOST_PROBES = 8
 DETAIL_MARGIN = 16
 """Pixels beyond a picture over which what the layers cannot explain of it fades out."""
-FAR = 1e9
-"""Texels farther away than any canvas reaches."""
-
-Ends = tuple[bool, bool, bool, bool]
-"""Whether an image ends at its left, top, right and bottom side: beyond it is zero. Elsewhere its border goes on."""
-
-
-class Pyramid:
-    """RGB and a fourth value on a part of a canvas, with smaller copies, each half as large as the one before.
-
-    left, top: texels of the part's corner on the canvas. size: of the part.
-    """
-
-    def __init__(self, image: Float32[np.ndarray, "h w 4"], left: int, top: int, ends: Ends) -> None:
-        self.left, self.top = left, top
-        self.size: Size = (image.shape[1], image.shape[0])
-        self._image, self._ends = image, ends
-
-    @property
-    def reach(self) -> tuple[float, float, float, float]:
-        """Texels of the canvas between which it is something: left, top, right, bottom."""
-        sides = (float(self.left), float(self.top), float(self.left + self.size[0]), float(self.top + self.size[1]))
-        far = (-FAR, -FAR, FAR, FAR)
-        left, top, right, bottom = (s if end else f for s, end, f in zip(sides, self._ends, far, strict=True))
-        return left, top, right, bottom
-
-    @cached_property
-    def levels(self) -> tuple[Float32[np.ndarray, "rows columns 4"], ...]:
-        """From the full size to a single texel. Each has a ring of one texel around it that holds what lies beyond."""
-        image, count = self._image, max(self.size).bit_length()
-        levels = [self._ringed(image)]
-        for number in range(1, count):
-            width, height = (max(1, round(side / 2**number)) for side in self.size)
-            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-            levels.append(self._ringed(image))
-        return tuple(levels)
-
-    def _ringed(self, image: Float32[np.ndarray, "h w 4"]) -> Float32[np.ndarray, "rows columns 4"]:
-        ringed = cv2.copyMakeBorder(image, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-        left, top, right, bottom = self._ends
-        ringed[:, 0] *= not left
-        ringed[0] *= not top
-        ringed[:, -1] *= not right
-        ringed[-1] *= not bottom
-        return ringed
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +76,7 @@ class Pyramids:
     @cached_property
     def textures(self) -> tuple[Pyramid, ...]:
         """Of all layers; the fourth value is how surely a texel was seen."""
-        return tuple(Pyramid(layer.texture, 0, 0, (False, False, False, False)) for layer in self._project.layers)
+        return tuple(Pyramid(layer.texture, 0, 0, layer.canvas) for layer in self._project.layers)
 
     def change(self, layer: int, patch: Patch) -> Change:
         """A patch of a layer, ready to be looked up."""
@@ -171,10 +118,7 @@ class Scene:
 
 
 def _change(patch: Patch, canvas: Size) -> Change:
-    """A patch ends at its sides, but where these are the canvas' own."""
-    height, width = patch.change.shape[:2]
-    ends = patch.left > 0, patch.top > 0, patch.left + width < canvas[0], patch.top + height < canvas[1]
-    main = Pyramid(np.dstack([patch.change, patch.opacity[..., :1]]), patch.left, patch.top, ends)
+    main = Pyramid(np.dstack([patch.change, patch.opacity[..., :1]]), patch.left, patch.top, canvas)
     if patch.opacity.shape[2] == 1:
         return Change(main, None)
-    return Change(main, Pyramid(np.dstack([patch.opacity, patch.opacity[..., :1]]), patch.left, patch.top, ends))
+    return Change(main, Pyramid(np.dstack([patch.opacity, patch.opacity[..., :1]]), patch.left, patch.top, canvas))

@@ -35,7 +35,8 @@ from layerloom.render.cpu.packing import (
     pack_maps,
     place,
 )
-from layerloom.render.scene import EditPass, Inputs, Pyramid, Scene
+from layerloom.render.pyramid import Pyramid
+from layerloom.render.scene import EditPass, Inputs, Scene
 
 MOST_BYTES_OF_MAPS = 2**28
 MOST_BYTES_OF_BOXES = 2**26

@@ -357,13 +357,13 @@ def find_change(main: Record, opacities: Record, by_colour: bool, view: Record, 
 @njit(**FAST)
 def look_up_image(image: Record, view: Record, needed: Array, values: Array) -> None:
     """An image where it is needed; zero elsewhere."""
-    simple, left, top = view.simple, image.left, image.top
+    simple = view.simple
     for column in range(TILE_COLUMNS):
         a = b = c = d = ZERO
         if needed[column]:
             u, v = view.u[column], view.v[column]
             if simple:
-                a, b, c, d = look_up_level(image, 0, u - left, v - top)
+                a, b, c, d = look_up_level(image, 0, u, v)
             else:
                 covered = view.covered
                 shape = covered[0, column], covered[1, column], covered[2, column], covered[3, column]
@@ -379,7 +379,7 @@ def look_up_texture(image: Record, view: Record, needed: Array, changes: bool, v
         a = b = c = d = ZERO
         if needed[column]:
             u, v = view.u[column], view.v[column]
-            a, b, c, d = look_up_level(image, 0, u - image.left, v - image.top)
+            a, b, c, d = look_up_level(image, 0, u, v)
             if changes:
                 covered = view.covered
                 shape = covered[0, column], covered[1, column], covered[2, column], covered[3, column]

@@ -13,7 +13,8 @@ from jaxtyping import Int16, Int64, UInt8
 from layerloom.compose.shot import Homography, Instance, Shot, neighbours
 from layerloom.data.project import Project
 from layerloom.render.cpu.sampling import quantise
-from layerloom.render.scene import EditPass, Inputs, Pyramid, Scene
+from layerloom.render.pyramid import Pyramid
+from layerloom.render.scene import EditPass, Inputs, Scene
 
 MATRIX = [(f"m{row}{column}", "f8") for row in range(3) for column in range(3)]
 INSTANCE = np.dtype(
@@ -38,14 +39,14 @@ address, columns, rows, and entries a pixel (or texel). Nodes hold u and v (uint
 """
 MOST_LEVELS = 16
 IMAGE = np.dtype(
-    [(name, "f4") for name in ("left", "top", "low_x", "low_y", "high_x", "high_y", "step")]
+    [(name, "f4") for name in ("low_x", "low_y", "high_x", "high_y", "step")]
     + [(name, "i8") for name in ("levels", "blocks_at", "block_columns", "block_rows")]
     + [(name, "i8", MOST_LEVELS) for name in ("at", "columns", "rows")]
-    + [(name, "f4", MOST_LEVELS) for name in ("per_x", "per_y")]
+    + [(name, "f4", MOST_LEVELS) for name in ("left", "top", "per_texel")]
 )
 """A pyramid: values = step · level, 16 bit. `low`, `high`: texels of the canvas between which it is something; of the
 square blocks of its texels a byte each says which of them are. Each copy has address, columns and rows with its ring,
-and its texels for a texel of the canvas.
+the texel of the canvas at which it begins, and its texels for a texel of the canvas.
 """
 BLOCK_TEXELS = 32
 FULL_LEVEL = 32767
@@ -68,18 +69,18 @@ def pack_image(pyramid: Pyramid) -> PackedImage:
 def _note_image(image: Any, pyramid: Pyramid) -> list[np.ndarray]:
     """Fill an image's record; gives what it points to."""
     low_x, low_y, high_x, high_y = pyramid.reach
-    note(image, low_x=low_x, low_y=low_y, high_x=high_x, high_y=high_y, left=pyramid.left, top=pyramid.top)
+    note(image, low_x=low_x, low_y=low_y, high_x=high_x, high_y=high_y)
     levels = pyramid.levels
-    greatest = max(float(levels[0].max()), -float(levels[0].min()), 1e-6)
+    greatest = max(float(levels[0].texels.max()), -float(levels[0].texels.min()), 1e-6)
     note(image, step=greatest / FULL_LEVEL, levels=len(levels))
     held: list[np.ndarray] = []
-    for number, values in enumerate(levels):
-        texels = np.empty(values.shape, np.int16)
-        quantise(values, np.float32(FULL_LEVEL / greatest), texels)
-        rows, columns = values.shape[:2]
+    for number, level in enumerate(levels):
+        rows, columns = level.texels.shape[:2]
+        texels = np.empty((rows, columns, 4), np.int16)
+        quantise(level.texels, np.float32(FULL_LEVEL / greatest), texels)
         image["at"][number], image["columns"][number], image["rows"][number] = texels.ctypes.data, columns, rows
-        image["per_x"][number] = (columns - 2) / pyramid.size[0]
-        image["per_y"][number] = (rows - 2) / pyramid.size[1]
+        image["left"][number], image["top"][number] = level.left, level.top
+        image["per_texel"][number] = 1 / level.side
         held.append(texels)
     blocks = _something(held[0])
     note(image, blocks_at=blocks.ctypes.data, block_columns=blocks.shape[1], block_rows=blocks.shape[0])

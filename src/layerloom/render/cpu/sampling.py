@@ -10,13 +10,8 @@ from numba import njit
 
 from layerloom.core.jit import compiled
 from layerloom.render.cpu.addresses import blend_floats, blend_levels, levels_at
-from layerloom.render.scene import (
-    BILINEAR_TEXELS_PER_PIXEL,
-    DETAIL_MARGIN,
-    FINEST_TEXELS_PER_PIXEL,
-    HALVINGS_PER_TEXEL,
-    MOST_PROBES,
-)
+from layerloom.render.pyramid import BILINEAR_TEXELS_PER_PIXEL, FINEST_TEXELS_PER_PIXEL, HALVINGS_PER_TEXEL, MOST_PROBES
+from layerloom.render.scene import DETAIL_MARGIN
 
 FINEST, MOST = np.float32(FINEST_TEXELS_PER_PIXEL), np.float32(MOST_PROBES)
 BILINEAR, HALVINGS = np.float32(BILINEAR_TEXELS_PER_PIXEL), np.float32(HALVINGS_PER_TEXEL)
@@ -154,8 +149,9 @@ def ellipse(ux: np.float32, uy: np.float32, vx: np.float32, vy: np.float32) -> E
 
 @njit(inline="always", **FAST)
 def look_up_level(image: Record, number: int, x: np.float32, y: np.float32) -> Values:
-    """A copy of an image, bilinear; x, y: texels of the largest one."""
-    x, y = x * image.per_x[number] + HALF, y * image.per_y[number] + HALF
+    """A copy of an image, bilinear; x, y: texels of the canvas."""
+    per_texel = image.per_texel[number]
+    x, y = (x - image.left[number]) * per_texel + HALF, (y - image.top[number]) * per_texel + HALF
     at, below, weights = corners(image.columns[number], image.rows[number], x, y)
     a, b, c, d = blend_levels(image.at[number], at, below, *weights)
     return a * image.step, b * image.step, c * image.step, d * image.step
@@ -165,9 +161,8 @@ def look_up_level(image: Record, number: int, x: np.float32, y: np.float32) -> V
 def filtered(image: Record, u: np.float32, v: np.float32, covered: Ellipse) -> Values:
     """An image over what a pixel covers."""
     axis_x, axis_y, probes, level = covered
-    x, y = u - image.left, v - image.top
     if probes == ONE and level == ZERO:
-        return look_up_level(image, 0, x, y)
+        return look_up_level(image, 0, u, v)
     level = min(level, np.float32(image.levels - 1))
     finer = int(level)
     coarser = min(finer + 1, image.levels - 1)
@@ -175,7 +170,7 @@ def filtered(image: Record, u: np.float32, v: np.float32, covered: Ellipse) -> V
     a = b = c = d = ZERO
     for probe in range(int(probes)):
         along = (np.float32(probe) + HALF) / probes - HALF
-        px, py = x + along * axis_x, y + along * axis_y
+        px, py = u + along * axis_x, v + along * axis_y
         fine = look_up_level(image, finer, px, py)
         coarse = look_up_level(image, coarser, px, py)
         a, b = a + mix(fine[0], coarse[0], share), b + mix(fine[1], coarse[1], share)

@@ -10,7 +10,7 @@ from numba import njit
 from layerloom.render.cpu.addresses import bytes_at, levels_at
 from layerloom.render.cpu.packing import BLOCK_TEXELS
 from layerloom.render.cpu.sampling import FAST, ZERO, Record, cell, move
-from layerloom.render.scene import FAR
+from layerloom.render.pyramid import FAR
 
 Box = tuple[float, float, float, float]
 """Least and greatest x, least and greatest y."""
@@ -40,8 +40,8 @@ def is_something(image: Record, box: Box, slack: float) -> bool:
         return False
     # A border that goes on is that of the outermost blocks.
     columns, rows, blocks = image.block_columns, image.block_rows, bytes_at(image.blocks_at)
-    begin, end = block_at(left - image.left, columns), block_at(right - image.left, columns)
-    for row in range(block_at(top - image.top, rows), block_at(bottom - image.top, rows) + 1):
+    begin, end = block_at(left - image.left[0], columns), block_at(right - image.left[0], columns)
+    for row in range(block_at(top - image.top[0], rows), block_at(bottom - image.top[0], rows) + 1):
         for column in range(begin, end + 1):
             if blocks[row * columns + column]:
                 return True

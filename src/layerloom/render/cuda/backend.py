@@ -18,7 +18,8 @@ from layerloom.data.project import Layer, Project
 from layerloom.render import reference
 from layerloom.render.backend import Backend
 from layerloom.render.cuda import kernel
-from layerloom.render.scene import Inputs, Pyramid, Scene
+from layerloom.render.pyramid import Pyramid
+from layerloom.render.scene import Inputs, Scene
 
 SHARE_OF_MEMORY = 0.5
 KEPT_PICTURES = 16
@@ -120,12 +121,16 @@ class _Image:
     """A pyramid on the GPU, and the address of its table."""
 
     def __init__(self, pyramid: Pyramid, dtype: torch.dtype, device: torch.device) -> None:
-        self._levels = [torch.from_numpy(level).to(device, dtype) for level in pyramid.levels]
-        rows: list[list[float]] = [[pyramid.left, pyramid.top, len(self._levels), 0, 0]]
-        for texels in self._levels:
-            height, width = texels.shape[:2]
-            per_x, per_y = (width - 2) / pyramid.size[0], (height - 2) / pyramid.size[1]
-            rows.append([texels.data_ptr(), width, height, per_x, per_y])
+        levels = pyramid.levels
+        # One copy to the GPU for all levels.
+        texels = np.concatenate([level.texels.reshape(-1, 4) for level in levels])
+        self._texels = torch.from_numpy(texels).to(device).to(dtype)
+        rows: list[list[float]] = [[len(levels), *[0] * (kernel.IMAGE_ENTRIES.value - 1)]]
+        address = self._texels.data_ptr()
+        for level in levels:
+            height, width = level.texels.shape[:2]
+            rows.append([address, width, height, level.left, level.top, 1 / level.side])
+            address += width * height * 4 * self._texels.element_size()
         self._table = torch.tensor(rows, dtype=torch.float64).to(device)
         self.address = self._table.data_ptr()
 

@@ -13,13 +13,8 @@ import triton.language as tl
 from jaxtyping import Float64
 from torch import Tensor
 
-from layerloom.render.scene import (
-    BILINEAR_TEXELS_PER_PIXEL,
-    DETAIL_MARGIN,
-    FINEST_TEXELS_PER_PIXEL,
-    HALVINGS_PER_TEXEL,
-    MOST_PROBES,
-)
+from layerloom.render.pyramid import BILINEAR_TEXELS_PER_PIXEL, FINEST_TEXELS_PER_PIXEL, HALVINGS_PER_TEXEL, MOST_PROBES
+from layerloom.render.scene import DETAIL_MARGIN
 
 LAUNCH = {"BLOCK": 128, "num_warps": 4}
 TILE_COLUMNS = tl.constexpr(32)
@@ -37,9 +32,10 @@ INSTANCE_ENTRIES = tl.constexpr(20)
 AFFINE, INVERSE, LOW, STEP = tl.constexpr(0), tl.constexpr(6), tl.constexpr(10), tl.constexpr(12)
 NODES, LIGHTS, ALPHAS, DETAILS = tl.constexpr(14), tl.constexpr(19), tl.constexpr(24), tl.constexpr(29)
 MAPS_ENTRIES = tl.constexpr(34)
-# Of an image: a row with its corner and its number of levels, then a row for each level, which is a grid.
-LEFT, TOP, LEVELS = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
-IMAGE_ENTRIES = tl.constexpr(5)
+# Of an image: a row with its number of levels, then a row for each: address, columns, rows, the texel of the canvas at
+# which it begins, and its texels for one of the canvas.
+LEVEL_LEFT, LEVEL_TOP, PER_TEXEL = tl.constexpr(3), tl.constexpr(4), tl.constexpr(5)
+IMAGE_ENTRIES = tl.constexpr(6)
 
 
 def draw_frame(
@@ -228,27 +224,27 @@ def ellipse(ux, uy, vx, vy):
 
 @triton.jit
 def look_up_level(image, level, x, y, mask, IS_HALF: tl.constexpr):
-    """The same in a copy of an image, which has a ring around it; x, y: texels of the largest one."""
+    """The same in a copy of an image, which has a ring around it; x, y: texels of the canvas."""
     grid = image + (level + 1) * IMAGE_ENTRIES
-    x, y = x * number(grid, 3) + 0.5, y * number(grid, 4) + 0.5
+    per_texel = number(grid, PER_TEXEL)
+    x, y = (x - number(grid, LEVEL_LEFT)) * per_texel + 0.5, (y - number(grid, LEVEL_TOP)) * per_texel + 0.5
     return look_up(address(grid, 0), whole(grid, 1), whole(grid, 2), x, y, mask, IS_HALF)
 
 
 @triton.jit
 def filtered(image, u, v, axis_x, axis_y, probes, level, mask, IS_HALF: tl.constexpr):
     """An image over what pixels cover."""
-    x, y = u - number(image, LEFT), v - number(image, TOP)
     if tl.max(tl.where(mask, tl.maximum(probes - 1.0, level), 0.0)) == 0.0:
-        r, g, b, a = look_up_level(image, 0, x, y, mask, IS_HALF)
+        r, g, b, a = look_up_level(image, 0, u, v, mask, IS_HALF)
     else:
-        r, g, b, a = look_up_probes(image, x, y, axis_x, axis_y, probes, level, mask, IS_HALF)
+        r, g, b, a = look_up_probes(image, u, v, axis_x, axis_y, probes, level, mask, IS_HALF)
     return r, g, b, a
 
 
 @triton.jit
 def look_up_probes(image, x, y, axis_x, axis_y, probes, level, mask, IS_HALF: tl.constexpr):
     """The mean of probes along the long axis, each in two copies of an image."""
-    last = whole(image, LEVELS) - 1
+    last = whole(image, 0) - 1
     level = tl.minimum(level, last.to(tl.float32))
     finer = level.to(tl.int32)
     coarser = tl.minimum(finer + 1, last)
