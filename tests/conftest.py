@@ -5,9 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
-import numba
 import pytest
-import torch
 from jaxtyping import install_import_hook
 
 import layerloom  # noqa: F401  (sets how threads wait, before PyTorch is imported)
@@ -64,6 +62,9 @@ def clips_directory() -> Path:
 def one_core_each() -> None:
     """Where tests run side by side, each process keeps to a core: threads that wait for each other take longer."""
     if "PYTEST_XDIST_WORKER" in os.environ:
+        import numba
+        import torch
+
         torch.set_num_threads(1)
         numba.set_num_threads(1)
         cv2.setNumThreads(1)
