@@ -351,3 +351,13 @@ def test_a_shrinking_texture_does_not_shimmer(project: Project) -> None:
             truth = looked_up.reshape(256, 16, 16, 4).mean(0)
             assert np.abs(shown - 0.5).max() < spread
             assert -10 * np.log10(np.square(shown - truth).mean()) > least
+
+
+def test_pictures_on_the_gpu_are_kept_by_being_the_same_array() -> None:
+    from layerloom.render.cuda import backend
+
+    kept = backend._Pictures(torch.device("cpu"))
+    arrays = [np.full((2, 2, 3), number, np.uint8) for number in range(3)]
+    tensors = [kept.uploaded(array) for array in arrays]
+    for array, tensor in zip(reversed(arrays), reversed(tensors), strict=True):
+        assert kept.uploaded(array) is tensor

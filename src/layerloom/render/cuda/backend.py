@@ -111,9 +111,8 @@ class _Pictures:
     def uploaded(self, picture: np.ndarray) -> Tensor:
         """A picture that does not change."""
         found = next((entry for entry in self._kept if entry[0] is picture), None)
-        if found is not None:
-            self._kept.remove(found)
-        self._kept = [*self._kept[1 - KEPT_PICTURES :], found or (picture, torch.from_numpy(picture).to(self._device))]
+        others = [entry for entry in self._kept if entry[0] is not picture]
+        self._kept = [*others[1 - KEPT_PICTURES :], found or (picture, torch.from_numpy(picture).to(self._device))]
         return self._kept[-1][1]
 
 
