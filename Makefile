@@ -20,7 +20,7 @@ check: $(VENV)/installed
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
 	$(BIN)/pyright
-	$(BIN)/pyright --project tests
+	$(BIN)/pyright --project tests --level error
 
 programs:
 	@if command -v chromium ffmpeg oiiotool >/dev/null; then :; \
