@@ -6,11 +6,11 @@ from pathlib import Path
 
 import cv2
 import pytest
+from footage import CLIPS
 from jaxtyping import install_import_hook
 
 import layerloom  # noqa: F401  (sets how threads wait, before PyTorch is imported)
 
-CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips"
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "layerloom"
 
 # Numba and Triton compile these modules' functions from their source, which the hook would change.

@@ -89,8 +89,8 @@ def test_networks_show_what_maps_show(project: Project, tmp_path: Path) -> None:
     with_overlay, from_maps, without, plain = drawn
     changed = np.abs(from_maps.astype(int) - plain).max(-1) > 40
     assert changed.sum() > 100
-    # A part of a pixel apart: frames are placed on the textures only after learning.
-    assert psnr(with_overlay[changed], from_maps[changed]) > 29
+    # A part of a pixel and some light apart: frames are placed and light is solved only after learning.
+    assert psnr(with_overlay[changed], from_maps[changed]) > 25
     assert (with_overlay[changed] != without[changed]).any(-1).mean() > 0.95
 
 

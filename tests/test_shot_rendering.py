@@ -22,6 +22,7 @@ from layerloom.edits.shot import (
     Extend,
     Freeze,
     Keyframe,
+    LeaveShadow,
     Move,
     Reverse,
     Speed,
@@ -205,7 +206,8 @@ def test_an_unshadowed_background_has_the_light_of_other_times(tmp_path: Path) -
     clip = make_clip(size=(320, 180), frames=12, seed=2, conditions=Conditions(camera=0.0))
     project = make_truth_project(tmp_path, clip)
     hidden, freed = (
-        media.to_float(run(project, edits)[5]) for edits in ([Hide("object")], [Hide("object"), Unshadow("object")])
+        media.to_float(run(project, [Hide("object"), shadow])[5])
+        for shadow in (LeaveShadow("object"), Unshadow("object"))
     )
     uv = clip.uv[1, 5]
     texture = cv2.remap(clip.textures[1], uv[..., 0] - 0.5, uv[..., 1] - 0.5, cv2.INTER_CUBIC)
