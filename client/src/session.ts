@@ -2,8 +2,8 @@
 
 import { Connection } from "./connection";
 import { Compositor, type LayerFacts, type PatchImages, type Scene } from "./gl/compositor";
-import { addMips, formats, makeTexture, type GL } from "./gl/context";
-import { Painting, PaintingPrograms, TILE, toStraight, type Tile } from "./gl/painting";
+import { addMips, formats, makeTexture, Target, type GL } from "./gl/context";
+import { Painting, PaintingPrograms, TILE, type Tile } from "./gl/painting";
 import { unpack, type ArrayEntry } from "./packet";
 import type { PaintingState, State } from "./protocol";
 
@@ -172,7 +172,7 @@ export class Session {
     tiles.forEach((tile) => hashes.set(key(tile), tile.hash));
     if (!changed.length) return;
     const painting = this.painting(number);
-    const pixels = await Promise.all(changed.map((tile) => (tile.hash ? fetchTile(tile.hash) : null)));
+    const pixels = await Promise.all(changed.map((tile) => (tile.hash ? fetchTile(this.gl, tile.hash) : null)));
     changed.forEach((tile, at) => {
       if (hashes.get(key(tile)) === tile.hash) painting.writeTile(tile, pixels[at]);
     });
@@ -184,24 +184,18 @@ function decode(blob: Blob): Promise<ImageBitmap> {
   return createImageBitmap(blob, { premultiplyAlpha: "none", colorSpaceConversion: "none" });
 }
 
-/** A tile's straight RGBA. Read back through WebGL's own decoder: a 2D canvas would premultiply and lose faint colours. */
-async function fetchTile(hash: string): Promise<Uint8Array> {
+/** A tile's straight RGBA. Read back through WebGL: a 2D canvas would premultiply and lose faint colours. */
+async function fetchTile(gl: GL, hash: string): Promise<Uint8Array> {
   const answer = await fetch(`/api/tile/${hash}`);
   if (!answer.ok) throw new Error(`a painted tile is gone: the server answered ${answer.status}`);
   const bitmap = await decode(await answer.blob());
-  const canvas = new OffscreenCanvas(TILE, TILE);
-  const gl = canvas.getContext("webgl2", { premultipliedAlpha: false })!;
-  const texture = gl.createTexture();
-  gl.bindTexture(gl.TEXTURE_2D, texture);
-  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, bitmap);
+  const target = new Target(gl, formats(gl).rgba8, TILE, TILE);
+  gl.bindTexture(gl.TEXTURE_2D, target.textures[0]);
+  gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, gl.RGBA, gl.UNSIGNED_BYTE, bitmap);
   bitmap.close();
-  const frame = gl.createFramebuffer();
-  gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
-  gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0);
   const pixels = new Uint8Array(4 * TILE * TILE);
+  target.bind();
   gl.readPixels(0, 0, TILE, TILE, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
-  gl.getExtension("WEBGL_lose_context")?.loseContext();
+  target.delete();
   return pixels;
 }
-
-export { toStraight };

@@ -181,7 +181,7 @@ def _add_edited(app: FastAPI, editor: Editor) -> None:
 
     @app.get("/api/drawn/{frame}")
     def drawn(frame: int, scale: float = 1.0) -> Response:
-        composition = session.composition().with_edits(session.with_paintings())
+        composition = session.painted_composition()
         if not 0 <= frame < len(composition.shots.shots):
             raise HTTPException(404, f"frame {frame}: the shot has {len(composition.shots.shots)}")
         picture = editor.renderer.draw(composition, frame, scale=min(max(scale, 0.1), 1.0))

@@ -4,8 +4,6 @@ import hashlib
 from collections.abc import Callable, Iterable
 from threading import RLock
 
-import numpy as np
-
 from layerloom import media
 from layerloom.compose.composition import Composition, compose
 from layerloom.core.errors import LayerloomError
@@ -56,10 +54,10 @@ class EditSession:
         self._list = EditList()
         self._done: list[Change] = []
         self._undone: list[Change] = []
-        self._base = Snapshot()
         self._lock = RLock()
         self._listeners: list[OnChange] = []
         self._composition: Composition | None = None
+        self._painted: Composition | None = None
         self._preview: PlacedEdit | None = None
         self.revision = 0
         self._replay(opened.lines)
@@ -155,10 +153,15 @@ class EditSession:
     def composition(self) -> Composition:
         """What the edits make of the project, without the paintings, which the page lays on by itself. Kept."""
         with self._lock:
-            edits = self.values()
-            kept = self._composition
-            self._composition = compose(self.project, edits) if kept is None else kept.with_edits(edits)
+            self._composition = self._composed(self.values())
             return self._composition
+
+    def painted_composition(self) -> Composition:
+        """What the edits and the paintings make of the project. Kept."""
+        with self._lock:
+            kept = self._painted or self.composition()
+            self._painted = kept.with_edits(self.with_paintings())
+            return self._painted
 
     def preview(self, placed: PlacedEdit | None) -> None:
         """Show an edit as it would be; nothing is kept. None: as it is. LayerloomError where it does not fit."""
@@ -197,6 +200,10 @@ class EditSession:
             media.write_image(path, self.tiles.assemble(tiles, canvas))
         return Overlay(layer, path)
 
+    def _composed(self, edits: tuple[Edit, ...]) -> Composition:
+        kept = self._composition
+        return compose(self.project, edits) if kept is None else kept.with_edits(edits)
+
     def _do(self, change: Change) -> None:
         self._write("do", change)
         self._done.append(change)
@@ -212,9 +219,7 @@ class EditSession:
         tried.apply(change)
         if not isinstance(change, Painted):
             edits = tuple(placed.edit for placed in tried.edits if placed.enabled)
-            kept = self._composition
-            composed = compose(self.project, edits) if kept is None else kept.with_edits(edits)
-            self._composition = composed
+            self._composition = self._composed(edits)
         self._preview = None
         self._journal.append(Step(kind, self.revision + 1, change))  # pyright: ignore[reportArgumentType]
         self._list = tried
@@ -240,7 +245,6 @@ class EditSession:
                 self._done.append(self._undone.pop())
 
     def _begin(self, snapshot: Snapshot) -> None:
-        self._base = snapshot
         tiles = {
             painting.layer: {(tile.column, tile.row): tile.after for tile in painting.tiles if tile.after is not None}
             for painting in snapshot.paintings
@@ -284,8 +288,3 @@ def session_edits(project: Project) -> tuple[Edit, ...]:
         return session.with_paintings()
     finally:
         session.close()
-
-
-def empty_tile() -> Tile:
-    """A tile on which nothing is painted."""
-    return np.zeros((TILE_TEXELS, TILE_TEXELS, 4), np.uint8)
