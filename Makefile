@@ -23,7 +23,7 @@ check: $(VENV)/installed
 	$(BIN)/pyright --project tests --level error
 
 programs:
-	@if command -v chromium ffmpeg oiiotool >/dev/null; then :; \
+	@if command -v chromium >/dev/null && command -v ffmpeg >/dev/null && command -v oiiotool >/dev/null; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "Installing what tests need: $(PROGRAMS)"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PROGRAMS) >/dev/null; \

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import cv2
 import pytest
-from footage import CLIPS
 from jaxtyping import install_import_hook
+from real_clips import CLIPS
 
 import layerloom  # noqa: F401  (sets how threads wait, before PyTorch is imported)
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import onnxruntime
 import pytest
-from footage import CLIPS
+from real_clips import CLIPS
 
 from layerloom.prepare.saliency.u2net import SIDE, saliency
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from footage import CLIPS
+from real_clips import CLIPS
 
 from layerloom.core.errors import LayerloomError
 from layerloom.data.selection import Hint, ObjectHints, Selection
