@@ -6,6 +6,7 @@ import pytest
 
 from layerloom.cli.canvas_options import CanvasOptions
 from layerloom.core.errors import LayerloomError
+from layerloom.edits.adjust import Adjust
 from layerloom.edits.canvas import At, CanvasEdit, Overlay, Paint, Place, Text, Texture
 
 LOGO, FILM = Path("a/logo.png"), Path("film.mp4")
@@ -15,6 +16,8 @@ LOGO, FILM = Path("a/logo.png"), Path("film.mp4")
     ("name", "text", "edit"),
     [
         ("texture", "dog=a/logo.png", Texture("dog", LOGO)),
+        ("adjust", "dog:hue=20,saturation=1.2,brightness=.1,light=0", Adjust("dog", 20.0, 1.2, 0.1, light=0.0)),
+        ("adjust", "dog: contrast=2, region=a/logo.png", Adjust("dog", contrast=2.0, region=LOGO)),
         ("overlay", "dog=a/logo.png", Overlay("dog", LOGO)),
         ("overlay", "dog=film.mp4; blend multiply; ends hold", Overlay("dog", FILM, "multiply", "hold")),
         ("paint", "40:a/logo.png;blend add", Paint(40, LOGO, "add")),
@@ -36,7 +39,7 @@ LOGO, FILM = Path("a/logo.png"), Path("film.mp4")
         ),
     ],
 )
-def test_an_option_is_an_edit(name: str, text: str, edit: CanvasEdit) -> None:
+def test_an_option_is_an_edit(name: str, text: str, edit: CanvasEdit | Adjust) -> None:
     assert list(CanvasOptions(**{name: (text,)}).edits()) == [edit]
 
 
@@ -45,6 +48,9 @@ def test_an_option_is_an_edit(name: str, text: str, edit: CanvasEdit) -> None:
     [
         ("overlay", "logo.png", "'logo.png': the form is --overlay LAYER=FILE"),
         ("overlay", "dog=logo.png; blend burn", "blend: must be one of add, multiply, normal, screen, not 'burn'"),
+        ("adjust", "dog:sharp=2", "'sharp' is not known here; there are hue, saturation"),
+        ("adjust", "dog", "the form is --adjust"),
+        ("adjust", "dog:light=9", "light: must be"),
         ("overlay", "dog=logo.png; at 3,4", "'at' is not known here; there are blend, ends"),
         ("overlay", "dog=logo.png; blend", "'blend' needs a value"),
         ("paint", "first:logo.png", "'first': a frame is a whole number"),

@@ -3,8 +3,9 @@
 Positions, light, texture and mattes are the networks' own at each pixel, so output may be larger than the source and
 lie between its frames. A shot means what `rendering/definition.py` says, synthesised: between two frames positions are
 linear at a fixed pixel, light at a fixed texel, and alpha is blended from where the same texel lies in each. The masks'
-log odds are bilinear between pixel centres. Edits lie over the networks' texture; a painting is carried to the canvases
-for its own frame, too.
+log odds are bilinear between pixel centres. Adjustments act on the networks' colours and light,
+at the baked light's scale. Edits lie over the networks' texture; a painting is carried to the canvases for its own
+frame, too.
 """
 
 import math
@@ -17,6 +18,7 @@ import torch.nn.functional as functional
 from jaxtyping import Float
 from torch import Tensor
 
+from layerloom.compose.adjust import Adjustment, change_of
 from layerloom.compose.composition import Composition
 from layerloom.compose.shot import Instance, Shot, at_scale, neighbours
 from layerloom.core.errors import LayerloomError
@@ -57,7 +59,7 @@ class Networks:
     def __init__(self, composition: Composition, device: torch.device) -> None:
         project = composition.project
         self._project, self._device = project, device
-        self._scene = Scene(composition)
+        self._scene, self._adjustments = Scene(composition), composition.adjustments
         self._full_scale = 2**project.source_bit_depth - 1
         stored = project.settings.get("field")
         settings = stored if isinstance(stored, dict) else {}
@@ -160,15 +162,29 @@ class Networks:
         light = layer.lighting(uv[None], self._number(first))[0]
         if share > 0:
             light = torch.lerp(light, layer.lighting(uv[None], self._number(second))[0], share)
-        colour = light * layer.texture(uv[None])[0]
-        if change is None:
-            return colour
+        texture = layer.texture(uv[None])[0]
+        adjustment = self._adjustments[instance.layer]
+        if change is None and adjustment is None:
+            return light * texture
         # Baked light is scaled to a mean of one, and colours of edits belong to that scale.
         mean = self._mean_lights[instance.layer]
         usual = _sample(mean, rescale_positions(uv, layer.canvas, (1, 1)), corners=True).T
         texels = rescale_positions(uv, layer.canvas, self._project.layers[instance.layer].canvas)
+        lit, colour = light / usual, usual * texture
+        if adjustment is not None:
+            lit = lit**adjustment.light
+            colour = colour + self._adjust(adjustment, texels, colour)
+        if change is None:
+            return lit * colour
         level = math.log2(max(1.0, self._texels_per_pixel(shot, instance) / FINEST_TEXELS_PER_PIXEL))
-        return colour + light / usual * self._look_up(change.main, texels, level)
+        return lit * (colour + self._look_up(change.main, texels, level))
+
+    def _adjust(self, adjustment: Adjustment, texels: Points, colour: Float[Tensor, "k 3"]) -> Float[Tensor, "k 3"]:
+        """What an adjustment changes of a layer's colours."""
+        field = adjustment.at(texels[None].cpu().numpy())
+        if field is None:
+            return torch.zeros_like(colour)
+        return torch.from_numpy(change_of(field, colour[None].cpu().numpy())[0]).to(colour)
 
     def _look_up(self, image: Pyramid, uv: Points, level: float) -> Float[Tensor, "k 3"]:
         """An image's colours, halved `level` times."""

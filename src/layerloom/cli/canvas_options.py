@@ -5,23 +5,28 @@
     LAYER=FILE; at FRAME:X,Y; height 60; rotate -5; rigid
     LAYER=WORDS; at X,Y; colour #ffcc00; font FILE
     LAYER=FILE; corners FRAME:X,Y X,Y X,Y X,Y
+    LAYER:hue=20,saturation=1.2,brightness=.1,contrast=1.1,light=.5,region=FILE
 
 Places are pixels of a frame of the source or, without a frame, texels of the layer's canvas.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from tyro.conf import UseAppendAction, arg
 
 from layerloom.core.errors import LayerloomError
 from layerloom.core.records import Point
+from layerloom.edits.adjust import Adjust
 from layerloom.edits.canvas import At, CanvasEdit, Overlay, Paint, Place, Text, Texture
 from layerloom.edits.values import parse_frame, parse_number
 
+ADJUST_WORDS = ("hue", "saturation", "brightness", "contrast", "light")
 PLACE_WORDS = ("at", "corners", "height", "rotate", "rigid")
 
+_Made = TypeVar("_Made")
 _Texts = UseAppendAction[tuple[str, ...]]
 
 
@@ -30,6 +35,8 @@ class CanvasOptions:
     """What is on the layers.
 
     Args:
+        adjust: A layer's hue (degrees), saturation, brightness, contrast and the strength of its light (0 flat, 1 as
+            it is, 2 doubled); colours only where a region, an image of the canvas' shape, has alpha or is white.
         texture: An edited copy of an exported texture (image, .psd, .ora); it acts where it differs from the export.
         overlay: An RGBA image or a video laid over the layer's canvas. Blends: normal, multiply, screen, add. A video
             loops, or holds its last frame.
@@ -39,6 +46,9 @@ class CanvasOptions:
         text: Words, likewise; the height is the font's.
     """
 
+    adjust: Annotated[
+        _Texts, arg(metavar="'LAYER:hue=N,saturation=N,brightness=N,contrast=N,light=N[,region=FILE]'")
+    ] = ()
     texture: Annotated[_Texts, arg(metavar="LAYER=FILE")] = ()
     overlay: Annotated[_Texts, arg(metavar="'LAYER=FILE[; blend B][; ends loop|hold]'")] = ()
     paint: Annotated[_Texts, arg(metavar="'FRAME:FILE[; blend B]'")] = ()
@@ -57,8 +67,9 @@ class CanvasOptions:
         ),
     ] = ()
 
-    def edits(self) -> Iterator[CanvasEdit]:
+    def edits(self) -> Iterator[CanvasEdit | Adjust]:
         """In the order of the fields. LayerloomError for an option that cannot be read."""
+        yield from _each(self.adjust, _adjust)
         yield from _each(self.texture, _texture)
         yield from _each(self.overlay, _overlay)
         yield from _each(self.paint, _paint)
@@ -66,12 +77,27 @@ class CanvasOptions:
         yield from _each(self.text, _text)
 
 
-def _each(texts: Iterable[str], read: Callable[[str], CanvasEdit]) -> Iterator[CanvasEdit]:
+def _each(texts: Iterable[str], read: Callable[[str], _Made]) -> Iterator[_Made]:
     for text in texts:
         try:
             yield read(text)
         except LayerloomError as error:
             raise LayerloomError(f"'{text}': {error}") from None
+
+
+def _adjust(text: str) -> Adjust:
+    layer, _, rest = text.partition(":")
+    numbers, *region = re.split(r",\s*region\s*=", f",{rest}", maxsplit=1)
+    words = [part.partition("=") for part in numbers.split(",") if part.strip()]
+    if not (layer.strip() and (words or region)):
+        raise LayerloomError("the form is --adjust 'LAYER:hue=20,saturation=1.2,region=FILE'")
+    for name, _, _ in words:
+        if name.strip() not in ADJUST_WORDS:
+            raise LayerloomError(
+                f"'{name.strip()}' is not known here; there are {', '.join(ADJUST_WORDS)}, region last"
+            )
+    given = {name.strip(): parse_number(value) for name, _, value in words}
+    return Adjust(layer.strip(), **given, region=region[0].strip() if region else None)
 
 
 def _texture(text: str) -> Texture:

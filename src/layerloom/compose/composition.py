@@ -9,10 +9,12 @@ layers are the very same objects.
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as with_fields
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from layerloom.compose.adjust import Adjustment, adjust_layers, make_adjustment
 from layerloom.compose.backdrop import Backdrop
 from layerloom.compose.camera import CameraPaths
 from layerloom.compose.canvas_patches import (
@@ -34,6 +36,7 @@ from layerloom.compose.shot_plan import Retiming, ShadowPlan, ShotPlan
 from layerloom.core.errors import LayerloomError
 from layerloom.core.parallel import in_threads
 from layerloom.data.project import Project
+from layerloom.edits.adjust import Adjust
 from layerloom.edits.canvas import CanvasEdit, Overlay, Paint, Place, Text, Texture
 from layerloom.edits.document import Background, Edit, Hide
 from layerloom.edits.shot import (
@@ -62,7 +65,8 @@ class Composition:
     """What edits make of a project, ready to be drawn. Threads may share it.
 
     frames: the source's, counted from 0, through which the shot runs. shots: what the output's frames show, and when.
-    light: the project in the light that edits make. shadows: those that edits take off or leave. hidden: layers (by
+    adjustments: of the layers' colours and light, None for those left alone; base: the project with layers so adjusted.
+    light: that in the light that edits make of shadows. shadows: those that edits take off or leave. hidden: layers (by
     number) that are taken away. replaced: layers of whose content nothing is left. backdrop: what is shown in place of
     the background. canvas: what happens to the layers' canvases. marker: what marks places that no frame saw.
     is_ordinary: whether no edit is one of the shot, so that all frames are the source's own.
@@ -72,6 +76,8 @@ class Composition:
     edits: tuple[Edit, ...]
     frames: range
     shots: ShotList
+    adjustments: tuple[Adjustment | None, ...]
+    base: Project
     light: Relit
     shadows: ShadowPlan
     hidden: frozenset[int]
@@ -102,7 +108,8 @@ class Composition:
 
 
 def compose(project: Project, edits: Sequence[Edit] = (), frames: range | None = None) -> Composition:
-    """A project under edits, which stack in the order given; hiding layers and replacing the background come first.
+    """A project under edits, which stack in the order given; hiding and adjusting layers and replacing the background
+    come first.
 
     frames: the source's, from 0, that are shown at ordinary speed; all by default. Everything is checked, and files
     are read, before this returns: LayerloomError for layers, frames or files that are not there or not as they should
@@ -141,11 +148,14 @@ def _compose(project: Project, edits: Sequence[Edit], frames: range, parts: Part
     paths = parts.get("paths", lambda: CameraPaths(project))
     shots = parts.get(("shots", plan, shown), lambda: list_shots(project, plan, shown, paths))
     light_key = ("light", shadows, plan.moves, plan.duplicates, plan.retimings)
-    light = parts.get(light_key, lambda: relight(project, shadows, plan, paths))
+    stored_light = parts.get(light_key, lambda: relight(project, shadows, plan, paths))
 
     hidden = frozenset(project.layer_index(edit.layer) for edit in _of(edits, Hide))
     background, last = _last(edits, Background), len(project.layers) - 1
     replaced = hidden if background is None else hidden | {last}
+    keys, adjustments = _adjustments(project, edits, replaced, parts)
+    base = parts.get(("base", keys), lambda: adjust_layers(project, adjustments))
+    light = parts.get((light_key, keys), lambda: _adjusted(stored_light, project, base, adjustments))
     backdrop = None
     if background is not None:
         backdrop = parts.get(("backdrop", background, _stamp(background.file)), partial(Backdrop, background))
@@ -153,13 +163,16 @@ def _compose(project: Project, edits: Sequence[Edit], frames: range, parts: Part
     if unseen is not None and background is None:
         text = unseen.content
         marker = parts.get(("unseen", text, hidden), lambda: UnseenMarker(project, text, hidden))
-    canvas = _CanvasCompiler(light.project, light_key, hidden, parts).plan(edits, replaced)
+    compiler = _CanvasCompiler(light.project, project, (light_key, keys), hidden, parts)
+    canvas = compiler.plan(edits, replaced)
     parts.close()
     return Composition(
         project=project,
         edits=tuple(edits),
         frames=frames,
         shots=shots,
+        adjustments=adjustments,
+        base=base,
         light=light,
         shadows=shadows,
         hidden=hidden,
@@ -170,6 +183,27 @@ def _compose(project: Project, edits: Sequence[Edit], frames: range, parts: Part
         is_ordinary=not any(isinstance(edit, ShotEdit) for edit in edits),
         parts=parts,
     )
+
+
+def _adjustments(
+    project: Project, edits: Sequence[Edit], replaced: frozenset[int], parts: Parts
+) -> tuple[tuple[Hashable, ...], tuple[Adjustment | None, ...]]:
+    """By layer, what its adjustment depends on, and the adjustment; None where it is left alone or cannot be seen."""
+    keys: list[Hashable] = [None] * len(project.layers)
+    found: list[Adjustment | None] = [None] * len(project.layers)
+    given = [(project.layer_index(edit.layer), edit) for edit in _of(edits, Adjust)]
+    for layer in {number for number, edit in given if not edit.is_neutral} - replaced:
+        own = tuple(edit for number, edit in given if number == layer and not edit.is_neutral)
+        keys[layer] = tuple((edit, _stamp(edit.region)) for edit in own)
+        make = partial(make_adjustment, project.layers[layer], own)
+        found[layer] = parts.get(("adjust", keys[layer]), make)
+    return tuple(keys), tuple(found)
+
+
+def _adjusted(light: Relit, stored: Project, base: Project, adjustments: Sequence[Adjustment | None]) -> Relit:
+    """The same light in a project whose layers are adjusted; base: the stored one with such layers."""
+    relit = base if light.project is stored else adjust_layers(light.project, adjustments)
+    return with_fields(light, project=relit) if any(adjustments) else light
 
 
 def _of(edits: Sequence[Edit], kind: type[Kind]) -> list[Kind]:
@@ -233,9 +267,18 @@ def _check_together(plan: ShotPlan) -> None:
 class _CanvasCompiler:
     """Canvas edits to steps, and steps to what they are together."""
 
-    def __init__(self, project: Project, light: Hashable, hidden: frozenset[int], parts: Parts) -> None:
-        """project: in the light that edits make, which depends on `light`."""
-        self._project, self._light, self._hidden, self._parts = project, light, hidden, parts
+    def __init__(
+        self,
+        project: Project,
+        stored: Project,
+        keys: tuple[Hashable, tuple[Hashable, ...]],
+        hidden: frozenset[int],
+        parts: Parts,
+    ) -> None:
+        """project: adjusted and in the light that edits make. stored: as it is without them. keys: what the light
+        depends on, and by layer, what its adjustment does."""
+        self._project, self._stored, self._hidden, self._parts = project, stored, hidden, parts
+        self._light, self._adjusted = keys
 
     def plan(self, edits: Sequence[Edit], replaced: frozenset[int]) -> CanvasPlan:
         """replaced: layers of whose content nothing is left, and of their edits neither."""
@@ -256,7 +299,7 @@ class _CanvasCompiler:
             return self._paint(edit)
         layer = self._project.layer_index(edit.layer)
         make = self._maker(edit, layer)
-        key = ("step", edit, _stamp(edit.font if isinstance(edit, Text) else edit.file))
+        key = ("step", edit, _stamp(edit.font if isinstance(edit, Text) else edit.file), self._adjusted[layer])
         return key, self._parts.get(key, lambda: self._on_layer(layer, make()))
 
     def _paint(self, edit: Paint) -> tuple[Hashable, CanvasStep]:
@@ -272,7 +315,7 @@ class _CanvasCompiler:
     def _maker(self, edit: Texture | Overlay | Place | Text, layer: int) -> Callable[[], Patch | MovingPatch | None]:
         """What makes an edit's part. Files that are placed are read now, so that they are kept when places change."""
         if isinstance(edit, Texture):
-            return partial(texture_patch, self._project.layers[layer], edit.file)
+            return partial(texture_patch, self._stored.layers[layer], edit.file, self._project.layers[layer])
         if isinstance(edit, Text):
             return partial(text_part, self._project, layer, edit)
         if isinstance(edit, Overlay):

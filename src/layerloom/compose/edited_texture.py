@@ -29,7 +29,8 @@ SHAPE_TOLERANCE = 0.03
 """How far the ratio of a file's sides may be from the canvas': programs make sides multiples of 8 or 16."""
 
 
-def texture_patch(layer: Layer, path: Path) -> Patch | None:
+def texture_patch(layer: Layer, path: Path, onto: Layer) -> Patch | None:
+    """layer: as it is exported. onto: as it is when the edit comes to it. LayerloomError for a file that is none."""
     file = read_picture(path)
     if file.shape[2] < 3:
         raise LayerloomError(f"{path}: {file.shape[2]} channels; a texture has RGB or RGBA")
@@ -60,7 +61,7 @@ def texture_patch(layer: Layer, path: Path) -> Patch | None:
     window = window_of(np.maximum(opacity, edited), MARGIN)
     if window is None:
         return None
-    change = edited[window][..., None] * (colour[window] - layer.texture[window][..., :3])
+    change = edited[window][..., None] * (colour[window] - onto.texture[window][..., :3])
     return Patch(window[1].start, window[0].start, change, opacity[window][..., None])
 
 

@@ -6,7 +6,7 @@ NAME/texture.png        16-bit straight RGBA on the layer's canvas
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
@@ -41,6 +41,8 @@ LEAST_AREA = 1e-9
 """Of the canvas, in texels, that a pixel covers by its affine map."""
 
 Alpha = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
+Texture = Float32[np.ndarray, "H W 4"]
+LightGrid = Float32[np.ndarray, "lh lw 3"]
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,11 @@ class Layer:
         self._files = files
         self._training_size = training_size
         # Shared with the same layer in other light.
-        self._textures: list[Float32[np.ndarray, "H W 4"]] = []
+        self._textures: list[Texture] = []
         self._texture_lock = Lock()
         self._relit: Float32[np.ndarray, "t lh lw 3"] | None = None
+        self._make_texture: Callable[[], Texture] = self._read_texture
+        self._change_light: Callable[[LightGrid], LightGrid] | None = None
         # A frame is worked on in pieces, each of which asks for the same grid.
         self._recent_offsets = lru_cache(maxsize=8)(self._read_offset)
 
@@ -92,12 +96,12 @@ class Layer:
             yield from (self._file(f"alpha/{frame:05d}.png") for frame in range(frames))
 
     @property
-    def texture(self) -> Float32[np.ndarray, "H W 4"]:
-        """Straight RGBA in [0, 1], exactly as `texture.png` holds it; read once."""
+    def texture(self) -> Texture:
+        """Straight RGBA in [0, 1], exactly as `texture.png` holds it, or as edits change it; read once."""
         # (functools.cached_property has one lock for all layers.)
         with self._texture_lock:
             if not self._textures:
-                self._textures.append(media.to_float(self._files.read_png(self._file("texture.png"), self.canvas, 4)))
+                self._textures.append(self._make_texture())
             return self._textures[0]
 
     def look_up(self, uv: Float32[np.ndarray, "h w 2"]) -> Float32[np.ndarray, "h w 3"]:
@@ -125,19 +129,27 @@ class Layer:
         """The same as it is stored, in 65535 steps: levels, and (texels of level 0, texels a step), x and y."""
         return self._maps.get_slice("uv_offset")[frame], self._offset_scale[frame]
 
-    def lighting_grid(self, frame: int) -> Float32[np.ndarray, "lh lw 3"]:
-        if self._relit is not None:
-            return self._relit[frame]
-        grid = self._maps.get_slice("lighting")[frame].astype(np.float32)
-        if not np.isfinite(grid).all():
-            raise self._damaged("lighting is not finite")
-        return grid
+    def lighting_grid(self, frame: int) -> LightGrid:
+        grid = self._read_light(frame) if self._relit is None else self._relit[frame]
+        return grid if self._change_light is None else self._change_light(grid)
 
     def with_lighting(self, grids: Float32[np.ndarray, "t lh lw 3"]) -> "Layer":
         """The same layer in another light."""
         relit = copy(self)
         relit._relit = grids
         return relit
+
+    def changed(
+        self, texture: Callable[[Texture], Texture] | None, light: Callable[[LightGrid], LightGrid] | None
+    ) -> "Layer":
+        """The same layer with another texture and light: what they make of its own, when it is asked for."""
+        layer = copy(self)
+        if texture is not None:
+            layer._textures, layer._texture_lock = [], Lock()
+            layer._make_texture = lambda: texture(self.texture)
+        if light is not None:
+            layer._change_light = light
+        return layer
 
     def check_maps(self, frames: int) -> None:
         """LayerloomError unless the stored maps have the types and shapes of `frames` frames. Contents come later."""
@@ -160,6 +172,15 @@ class Layer:
                 return {name: (str(each.get_dtype()), tuple(each.get_shape())) for name, each in slices.items()}
         except (SafetensorError, OSError):
             raise self._damaged("cannot be read") from None
+
+    def _read_texture(self) -> Texture:
+        return media.to_float(self._files.read_png(self._file("texture.png"), self.canvas, 4))
+
+    def _read_light(self, frame: int) -> LightGrid:
+        grid = self._maps.get_slice("lighting")[frame].astype(np.float32)
+        if not np.isfinite(grid).all():
+            raise self._damaged("lighting is not finite")
+        return grid
 
     def _read_offset(self, frame: int) -> Float32[np.ndarray, "gh gw 2"]:
         levels, (low, step) = self.stored_uv_offset(frame)

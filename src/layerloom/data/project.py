@@ -118,6 +118,12 @@ class Project:
         relit.layers = (*self.layers[:layer], self.layers[layer].with_lighting(grids), *self.layers[layer + 1 :])
         return relit
 
+    def with_layers(self, layers: Sequence[Layer]) -> "Project":
+        """The same project with its layers changed; nothing is written."""
+        changed = copy(self)
+        changed.layers = tuple(layers)
+        return changed
+
     def layer_index(self, name: str) -> int:
         """Position of a layer, front to back. LayerloomError if there is none of that name."""
         names = [layer.name for layer in self.layers]

@@ -1,5 +1,6 @@
 """What the user asks for, as plain values that go to JSON and back."""
 
+from layerloom.edits.adjust import Adjust
 from layerloom.edits.canvas import At, Overlay, Paint, Place, Text, Texture
 from layerloom.edits.document import Background, Edit, Hide, edits_from_json, edits_to_json
 from layerloom.edits.selection import Hint, ObjectHints, Selection
@@ -21,6 +22,7 @@ from layerloom.edits.shot import (
 )
 
 __all__ = [
+    "Adjust",
     "At",
     "Background",
     "Camera",

@@ -1,6 +1,7 @@
 """Edits as a file: what the user asks for, from JSON and back. `compose` and `render` carry them out.
 
-Files hold straight alpha. Edits stack in the order given; hiding layers and replacing the background come first.
+Files hold straight alpha. Edits stack in the order given; hiding and adjusting layers and replacing the
+background come first.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from layerloom.core.records import (
     path_field,
     read_document,
 )
+from layerloom.edits.adjust import Adjust
 from layerloom.edits.canvas import CanvasEdit
 from layerloom.edits.shot import (
     Camera,
@@ -57,7 +59,7 @@ class Background(EditRecord, omit_defaults=True):
             raise InvalidValue("a background has either file or colour")
 
 
-Edit = CanvasEdit | Hide | Background | ShotEdit
+Edit = CanvasEdit | Adjust | Hide | Background | ShotEdit
 
 
 class EditsFile(Document, tag="layerloom-edits"):

@@ -17,10 +17,10 @@ from layerloom.compose.shot import Shot, at_scale, is_still, neighbours, shows_a
 from layerloom.core.errors import LayerloomError
 from layerloom.data.mattes import own_alphas
 from layerloom.data.project import Project
+from layerloom.render.adjusted import AdjustedFootage
 from layerloom.render.bounded_cache import BoundedCache
 from layerloom.render.dispatch import Device, make_backend
 from layerloom.render.footage import Footage
-from layerloom.render.residual import ResidualMaps
 from layerloom.render.scene import Inputs, Pyramids, Scene
 
 Mode = Literal["detail", "synthesis"]
@@ -28,6 +28,7 @@ Pictures = Mapping[int, np.ndarray]
 """The source's pictures by the project's frames."""
 
 MOST_BYTES_OF_MATTES = 2**28
+KEPT_ADJUSTMENTS = 2
 
 
 class Renderer:
@@ -46,7 +47,7 @@ class Renderer:
         self._backend, self._pyramids = make_backend(project, device), Pyramids(project)
         self._footage = Footage(project)
         self._mattes = BoundedCache[np.ndarray](MOST_BYTES_OF_MATTES, lambda planes: planes.nbytes)
-        self._residuals = ResidualMaps(project, self._backend, self._pyramids)
+        self._adjusted: list[AdjustedFootage] = []
 
     def draw(self, composition: Composition, shot: int | Shot, mode: Mode = "detail", scale: float = 1.0) -> np.ndarray:
         """A frame of a composition of this project, h w 3, in the source's integer type (uint8 where the source is
@@ -80,8 +81,9 @@ class Renderer:
         """
         if composition.project is not self.project:
             raise ValueError("a composition of another project")
-        scene = Scene(composition, self._pyramids)
-        drawn = self._backend.draw(scene, shot, self._inputs(composition, shot, pictures, mode), alone)
+        footage = self._footage_of(composition)
+        scene = Scene(composition, footage.pyramids)
+        drawn = self._backend.draw(scene, shot, self._inputs(composition, footage, shot, (pictures, mode)), alone)
         return drawn if composition.marker is None else composition.marker.mark(shot, drawn)
 
     def picture(self, frame: int) -> np.ndarray:
@@ -102,7 +104,19 @@ class Renderer:
         if mode == "detail":
             self.project.source_path  # noqa: B018  (looked for when it is asked for)
 
-    def _inputs(self, composition: Composition, shot: Shot, pictures: Pictures, mode: Mode) -> Inputs:
+    def _footage_of(self, composition: Composition) -> AdjustedFootage:
+        """Layers, pictures and residuals as a composition adjusts them: the few used last are kept."""
+        kept = self._adjusted
+        found = next((one for one in kept if one.base is composition.base), None)
+        found = found or AdjustedFootage(composition, self._backend, self._pyramids)
+        # The project as it is stays; another thread may do the same at the same time, and one of both is kept.
+        self._adjusted = [found, *(one for one in kept if one is not found)][:KEPT_ADJUSTMENTS]
+        return found
+
+    def _inputs(
+        self, composition: Composition, footage: AdjustedFootage, shot: Shot, read: tuple[Pictures, Mode]
+    ) -> Inputs:
+        pictures, mode = read
         alphas = partial(self._own_alphas, pictures)
         still, unshadowed = is_still(self.project, shot), composition.light.unshadowed
         # Of a shot that is re-framed or re-timed all frames are of one kind: none in the source's view stands out.
@@ -111,18 +125,21 @@ class Renderer:
             return Inputs(None, alphas, self._bit_depth, as_solved=as_solved)
         if still and not unshadowed:
             (frame,) = frames_of(shot)
-            picture = pictures[frame]
+            picture = footage.picture(frame, pictures[frame], alphas(frame))
             hidden = [layer for layer in composition.hidden if self.project.layers[layer].kind == "object"]
             if hidden:
                 light = composition.light
                 relit = light.project if light.hidden else None
-                picture = self._residuals.cleared(frame, picture, alphas(frame), frozenset(hidden), relit)
+                picture = footage.residuals.cleared(frame, picture, alphas(frame), frozenset(hidden), relit)
             return Inputs(picture, alphas, self._bit_depth, as_solved=as_solved)
         apart = not shows_a_picture(shot, len(self.project.layers))
         carried = {
             (layer, frame): residual
-            for frame, picture in pictures.items()
-            for layer, residual in enumerate(self._residuals.of_frame(frame, picture, alphas(frame), apart, unshadowed))
+            for frame, source in pictures.items()
+            for picture in [footage.picture(frame, source, alphas(frame))]
+            for layer, residual in enumerate(
+                footage.residuals.of_frame(frame, picture, alphas(frame), apart, unshadowed)
+            )
         }
         return Inputs(None, alphas, self._bit_depth, carried)
 

@@ -69,14 +69,21 @@ class Inputs:
 class Pyramids:
     """The pyramids of a project's textures, and of patches for as long as these are there. Threads may share it."""
 
-    def __init__(self, project: Project) -> None:
-        self._project = project
+    def __init__(self, project: Project, others: "Pyramids | None" = None) -> None:
+        """others: those of the same project with some layers changed: the textures of all other layers are theirs."""
+        self._project, self._others = project, others
         self._changes: WeakKeyDictionary[Patch, Change] = WeakKeyDictionary()
 
     @cached_property
     def textures(self) -> tuple[Pyramid, ...]:
         """Of all layers; the fourth value is how surely a texel was seen."""
-        return tuple(Pyramid(layer.texture, 0, 0, layer.canvas) for layer in self._project.layers)
+        return tuple(self._texture(number) for number in range(len(self._project.layers)))
+
+    def _texture(self, number: int) -> Pyramid:
+        layer, others = self._project.layers[number], self._others
+        if others is not None and others._project.layers[number].texture is layer.texture:
+            return others.textures[number]
+        return Pyramid(layer.texture, 0, 0, layer.canvas)
 
     def change(self, layer: int, patch: Patch) -> Change:
         """A patch of a layer, ready to be looked up."""
@@ -91,11 +98,11 @@ class Scene:
     """A composition as back ends draw it. `project`: in its light. `hidden`, `replaced`: as `Composition` has them."""
 
     def __init__(self, composition: Composition, pyramids: Pyramids | None = None) -> None:
-        """pyramids: of the project, where they are kept for several compositions."""
+        """pyramids: of the adjusted project, where they are kept for several compositions."""
         self.project = composition.light.project
         self.hidden, self.replaced, self.backdrop = composition.hidden, composition.replaced, composition.backdrop
         self._canvas = composition.canvas
-        self._pyramids = pyramids or Pyramids(composition.project)
+        self._pyramids = pyramids or Pyramids(composition.base)
 
     @property
     def textures(self) -> tuple[Pyramid, ...]:
