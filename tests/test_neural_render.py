@@ -13,6 +13,7 @@ from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import pixel_centres
 from layerloom.data.project import Project
 from layerloom.decompose import decompose
+from layerloom.edits.adjust import Adjust
 from layerloom.edits.canvas import Overlay
 from layerloom.edits.document import Background, Hide
 from layerloom.edits.shot import Unshadow
@@ -74,7 +75,8 @@ def test_networks_show_what_maps_show(project: Project, tmp_path: Path) -> None:
     still = still_shot(project, 2)
     between = Shot(SIZE, tuple(Instance(layer, 2.5) for layer in range(2)))
     shots = [still, between, at_scale(still, 3.0), at_scale(between, 0.4)]
-    for edits in ([], [overlay], [Hide(layer.name)], [overlay, Background("#204060")]):
+    adjusted = [Adjust("background", hue=120, contrast=0.7, light=0.5), overlay]
+    for edits in ([], [overlay], [Hide(layer.name)], [overlay, Background("#204060")], adjusted):
         maps = draw_shots(Renderer(project), compose(project, edits), shots, "synthesis")
         for shot, from_maps, from_networks in zip(
             shots, maps, render_networks(compose(project, edits), "cpu", shots), strict=True

@@ -77,7 +77,7 @@ def adjusted_picture(
         band = (rows, slice(0, width)), media.to_float(source), parts
         change = _change(project, adjusted, adjustments, frame, band)
         drawn = media.quantise(np.clip(media.to_float(source) + change, 0, 1), 8 * picture.itemsize)
-        return np.where(change.any(-1)[..., None], drawn, source)
+        return np.where(change.any(-1, keepdims=True), drawn, source)
 
     return np.concatenate(list(in_threads(draw_band, range(0, height, BAND_ROWS))))
 
