@@ -138,7 +138,7 @@ def test_edits_lie_over_adjusted_layers(project: Project, tmp_path: Path) -> Non
     # Of a hidden layer nothing is adjusted.
     hidden = [Hide("object"), Adjust("object", **COLOURS)]
     assert np.array_equal(draw(project, hidden), draw(project, hidden[:1]))
-    replaced: list[Edit] = [Background("#3366cc"), Adjust("background", **COLOURS)]
+    replaced = [Background("#3366cc"), Adjust("background", **COLOURS)]
     assert np.array_equal(draw(project, replaced), draw(project, replaced[:1]))
 
 
