@@ -4,9 +4,12 @@ The Triton kernel runs here on a GPU, or on the CPU in Triton's interpreter, whi
 is imported: `test_the_kernel_in_the_interpreter` runs a part of this file once more that way.
 """
 
+import gc
 import os
+import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -22,7 +25,9 @@ from truth_project import make_truth_project
 from layerloom import media
 from layerloom.compose.composition import compose
 from layerloom.compose.shot import Instance, Shot, at_scale, is_still, shows_a_picture, still_shot
+from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size
+from layerloom.core.progress import Progress
 from layerloom.data.mattes import own_alphas
 from layerloom.data.project import Project
 from layerloom.edits.canvas import Overlay, Paint
@@ -37,6 +42,7 @@ from layerloom.render.renderer import Mode, Renderer, frames_of
 from layerloom.render.residual import ResidualMaps
 from layerloom.render.scene import Inputs, Scene
 from layerloom.render.stream import draw_shots, render_images
+from layerloom.render.video import write_video
 from layerloom.synthetic.clip import SyntheticClip, make_clip
 
 SIZE = (240, 136)
@@ -361,3 +367,27 @@ def test_pictures_on_the_gpu_are_kept_by_being_the_same_array() -> None:
     tensors = [kept.uploaded(array) for array in arrays]
     for array, tensor in zip(reversed(arrays), reversed(tensors), strict=True):
         assert kept.uploaded(array) is tensor
+
+
+def test_who_interrupts_a_film_leaves_neither_a_thread_nor_a_file(project: Project, tmp_path: Path) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.done >= 0.5:
+            raise KeyboardInterrupt
+
+    before = threading.active_count()
+    for output in (tmp_path / "film.mp4", tmp_path / "frames" / "%05d.png"):
+        with pytest.raises(KeyboardInterrupt):
+            write_video(project, [], output, on_progress=interrupt)
+        gc.collect()
+        assert threading.active_count() == before
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_film_whose_frames_cannot_be_kept_ends_with_their_error(project: Project, tmp_path: Path) -> None:
+    def remove_folder(progress: Progress) -> None:
+        for folder in tmp_path.glob(".*.partial"):
+            shutil.rmtree(folder)
+
+    with pytest.raises(LayerloomError, match="cannot be written"):
+        write_video(project, [], tmp_path / "frames" / "%05d.png", on_progress=remove_folder)
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +17,7 @@ from jaxtyping import Num
 
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size
+from layerloom.core.parallel import in_threads
 from layerloom.media.colour import MATRICES, QUALITY, UNSPECIFIED, Colour, usual_colour, white_table
 from layerloom.media.container import decoded_frames, first_frame, open_container, reading, video_stream
 from layerloom.media.description import Mastering, mastering_of
@@ -114,19 +116,34 @@ def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
 
 
 def read_video(path: Path, start: int, stop: int, alpha: bool) -> Iterator[Num[np.ndarray, "h w c"]]:
-    """Frames start … stop − 1. LayerloomError for one that cannot be decoded when its turn comes."""
-    scan, pixels = scan_video(path), pixel_format(path)
-    reformatter = VideoReformatter()
+    """Frames start … stop − 1. LayerloomError for one that cannot be decoded when its turn comes.
+
+    While frames are decoded, those before become RGB in other threads.
+    """
+    pixels = pixel_format(path)
+    converters = threading.local()
+
+    def convert(frame: VideoFrame) -> Num[np.ndarray, "h w c"]:
+        if not hasattr(converters, "reformatter"):
+            converters.reformatter = VideoReformatter()  # of one thread each
+        with reading(path):
+            rgb = _to_rgb(frame, pixels, converters.reformatter)
+            picture = with_alpha(rgb, _alpha(frame, pixels)) if alpha else rgb
+        return _upright(picture, pixels)
+
+    return in_threads(convert, _numbered_frames(path, pixels, start, stop))
+
+
+def _numbered_frames(path: Path, pixels: PixelFormat, start: int, stop: int) -> Iterator[VideoFrame]:
+    """Decoded frames start … stop − 1. LayerloomError for one that is missing, or of another size."""
+    scan = scan_video(path)
     number = start
     for frame in _frames_from(path, scan, start):
         if scan.are_in_stream and frame.pts != scan.pts[number]:
             break
         if (frame.width, frame.height) != pixels.coded_size:
             raise LayerloomError(f"{path}: the size changes at frame {number}; one size is needed")
-        with reading(path):
-            rgb = _to_rgb(frame, pixels, reformatter)
-            picture = with_alpha(rgb, _alpha(frame, pixels)) if alpha else rgb
-        yield _upright(picture, pixels)
+        yield frame
         number += 1
         if number == stop:
             return

@@ -2,7 +2,9 @@
 
 import itertools
 import math
+import threading
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -17,6 +19,7 @@ from jaxtyping import Float64, Num, UInt8, UInt16
 
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size
+from layerloom.core.parallel import Hand, thread_count
 from layerloom.media.colour import MATRICES, QUALITY, rgb_to_yuv, usual_colour
 from layerloom.media.description import SourceDescription
 from layerloom.media.encoders import ENCODERS, Encoder, mastering_options
@@ -24,6 +27,9 @@ from layerloom.media.output_pixels import check_frame, for_display
 from layerloom.media.outputs import OutputOptions
 from layerloom.media.pixels import at_depth
 from layerloom.media.tracks import TrackCopier
+
+MOST_CONVERTED = 4
+"""Frames that are converted, or wait to be encoded."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,10 @@ class FrameClock:
 
 
 class VideoWriter:
-    """Encodes frames as they come, and slips the sound in between, so that both lie together in the file."""
+    """Encodes frames as they come, and slips the sound in between, so that both lie together in the file.
+
+    Who writes goes on meanwhile: frames are converted in some threads and encoded in one. `close` ends them.
+    """
 
     def __init__(
         self,
@@ -70,7 +79,9 @@ class VideoWriter:
         # ProRes has limited range only.
         self._stored_colour = replace(colour, full_range=colour.full_range and encoder.name != "prores_ks")
         self._stream: VideoStream | None = None
-        self._reformatter = VideoReformatter()
+        self._converters = threading.local()
+        self._conversions = ThreadPoolExecutor(min(thread_count(), MOST_CONVERTED))
+        self._encoding = Hand(self._encode, MOST_CONVERTED)
 
     def write(self, frame: Num[np.ndarray, "h w c"]) -> None:
         check_frame(frame, self._size)
@@ -79,15 +90,38 @@ class VideoWriter:
         if self._stream is None:
             self._stream = self._add_stream(deep=frame.dtype != np.uint8, alpha=frame.shape[2] == 4)
             self._tracks.add_to(self._container)
-        picture = self._picture(for_display(frame, self._description.encoding), self._stream)
-        picture.pts, picture.time_base = self._clock.pts[self.written], self._clock.time_base
+        pts = self._clock.pts[self.written]
         self.written += 1
-        self._mux(self._stream.encode(picture))
+        self._encoding.put(self._conversions.submit(self._timed_picture, frame, self._stream, pts))
 
     def finish(self) -> None:
         assert self._stream is not None
+        self._encoding.finish()
         self._mux(self._stream.encode(None))
         self._tracks.mux_until(None)
+
+    def close(self) -> None:
+        """End all threads; what is not encoded by now is left."""
+        self._encoding.close()
+        self._conversions.shutdown(cancel_futures=True)
+        # It refers back to this: without it the encoder's memory is given back at once.
+        del self._encoding
+
+    def _encode(self, picture: Future[VideoFrame]) -> None:
+        assert self._stream is not None
+        self._mux(self._stream.encode(picture.result()))
+
+    def _timed_picture(self, frame: Num[np.ndarray, "h w c"], stream: VideoStream, pts: int) -> VideoFrame:
+        picture = self._picture(for_display(frame, self._description.encoding), stream)
+        picture.pts, picture.time_base = pts, self._clock.time_base
+        return picture
+
+    @property
+    def _reformatter(self) -> VideoReformatter:
+        """Of this thread."""
+        if not hasattr(self._converters, "reformatter"):
+            self._converters.reformatter = VideoReformatter()
+        return self._converters.reformatter
 
     def _mux(self, packets: Iterable["Packet[VideoStream]"]) -> None:
         for packet in packets:

@@ -16,6 +16,7 @@ from jaxtyping import Num
 from layerloom.core.atomic import atomic_file
 from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size
+from layerloom.core.parallel import Hand, thread_count
 from layerloom.media.boxes import add_mastering_boxes
 from layerloom.media.encoders import CONTAINERS, choose_encoder
 from layerloom.media.output_pixels import check_frame, write_numbered
@@ -32,7 +33,8 @@ class FrameWriter(Protocol):
         """Append one frame, RGB, or straight RGBA where the target holds alpha.
 
         uint8 and full-scale uint16 are what the source's description says; floats are as the output holds them: in
-        [0, 1] for a display, any in an EXR.
+        [0, 1] for a display, any in an EXR. It is encoded in another thread while the caller goes on, so it must not
+        change any more; what goes wrong with it is raised by a later call, or at the end.
         """
         ...
 
@@ -110,21 +112,35 @@ def _video(
         container = stack.enter_context(av.open(f"file:{temporary}", "w", format=CONTAINERS[suffix], options=flags))
         tracks = TrackCopier(options.tracks)
         stack.callback(tracks.close)
-        yield VideoWriter(container, encoder, size, clock, tracks, options)
+        writer = VideoWriter(container, encoder, size, clock, tracks, options)
+        stack.callback(writer.close)
+        yield writer
 
 
 class _SequenceWriter:
     def __init__(self, folder: Path, name: str, size: Size, options: OutputOptions) -> None:
         self.written = 0
         self._folder, self._name, self._size, self._options = folder, name, size, options
+        threads = thread_count()
+        self._files = Hand(self._write, 2 * threads, threads)
 
     def write(self, frame: Num[np.ndarray, "h w c"]) -> None:
         check_frame(frame, self._size)
         numbers = self._options.numbers
         number = self.written if numbers is None else numbers[self.written]
         name = NUMBER.sub(lambda match: f"{number:0{match[1] or 1}d}", self._name)
-        write_numbered(self._folder / name, frame, self._options)
+        self._files.put((self._folder / name, frame))
         self.written += 1
+
+    def finish(self) -> None:
+        self._files.finish()
+
+    def close(self) -> None:
+        """End all threads; what is not written by now is left."""
+        self._files.close()
+
+    def _write(self, file: tuple[Path, Num[np.ndarray, "h w c"]]) -> None:
+        write_numbered(*file, self._options)
 
 
 @contextlib.contextmanager
@@ -134,7 +150,9 @@ def _image_sequence(pattern: Path, size: Size, options: OutputOptions) -> Genera
     temporary = (folder if folder.exists() else folder.parent) / f".{uuid.uuid4().hex[:8]}.partial"
     temporary.mkdir()
     try:
-        yield _SequenceWriter(temporary, pattern.name, size, options)
+        with contextlib.closing(_SequenceWriter(temporary, pattern.name, size, options)) as writer:
+            yield writer
+            writer.finish()
         if not folder.exists():
             temporary.rename(folder)
             return

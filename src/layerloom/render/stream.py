@@ -1,17 +1,14 @@
 """render: the one way to pixels. A project and edits in, frames out, one at a time."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TypeVar
 
 import numpy as np
 
 from layerloom.compose.composition import Composition, compose
 from layerloom.compose.shot import Shot
-from layerloom.core.parallel import in_threads
+from layerloom.core.parallel import in_threads, read_ahead
 from layerloom.data.project import Project
 from layerloom.edits.document import Edit
 from layerloom.render.dispatch import Device
@@ -19,8 +16,6 @@ from layerloom.render.footage import READ_AHEAD
 from layerloom.render.renderer import Mode, Pictures, Renderer
 
 __all__ = ["Mode", "RenderedFrame", "draw_shots", "render", "render_images"]
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,13 +74,4 @@ def draw_shots(
     def draw(item: tuple[Shot, Pictures]) -> np.ndarray:
         return renderer.draw_from(composition, *item, mode)
 
-    return in_threads(draw, _read_ahead((shot, renderer.read(shot, mode)) for shot in shots))
-
-
-def _read_ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The items in their order; the next few are made by a thread of their own meanwhile."""
-    with ThreadPoolExecutor(1) as reader:
-        ahead = deque(reader.submit(next, items, None) for _ in range(READ_AHEAD))
-        while (item := ahead.popleft().result()) is not None:
-            ahead.append(reader.submit(next, items, None))
-            yield item
+    return in_threads(draw, read_ahead(((shot, renderer.read(shot, mode)) for shot in shots), READ_AHEAD))
