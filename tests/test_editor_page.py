@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from editor_page import Served, drag, on_page, open_browser, open_page, psnr, revision, show, until
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 from truth_project import make_truth_project
 
 from layerloom import media
 from layerloom.data.project import Project
 from layerloom.editor.session import session_edits
+from layerloom.edits.document import Background
+from layerloom.edits.shot import Reverse, Stabilize
 from layerloom.render.stream import render_images
 from layerloom.synthetic.clip import make_clip
 
@@ -170,7 +172,8 @@ def test_keys_and_the_clock(browser: Browser, served: Served) -> None:
     page.keyboard.press("?")
     assert page.get_by_role("dialog").is_visible()
     page.keyboard.press("Escape")
-    page.keyboard.press("Tab")
+    page.locator(".stage").focus()
+    page.keyboard.press("t")
     assert page.evaluate("() => layerloom.stage.panes") == "texture"
     page.close()
 
@@ -215,6 +218,73 @@ def test_a_picture_is_dropped_moved_and_exported(
     download.value.save_as(film)
     for frame, expected in zip(media.read_frames(film), render_images(project, edits), strict=True):
         assert psnr(frame, expected) > 40
+    page.close()
+
+
+def set_slider(page: Page, name: str, value: float) -> None:
+    """As the keyboard does: a number typed beside it."""
+    page.get_by_label(f"{name}, as a number").fill(str(value))
+    page.get_by_label(f"{name}, as a number").press("Enter")
+
+
+def test_a_layer_and_a_part_of_it_are_adjusted(
+    browser: Browser, served: Served, project: Project, tmp_path: Path
+) -> None:
+    page = open_page(browser, served.address)
+    source = show(page, 3)
+    # The background is the layer chosen at first. Its words are laid over the adjusted layer.
+    words = {"kind": "text", "layer": "background", "text": "LOOM", "place": {"x": 50, "y": 110, "frame": 1}}
+    page.evaluate("placed => layerloom.session.request({ type: 'add', placed })", {"id": "words", "edit": words})
+    until(lambda: revision(page) == 1)
+    for count, (name, value) in enumerate([("Hue", 100), ("Saturation", 1.6), ("Contrast", 0.8), ("Light", 2)]):
+        set_slider(page, name, value)
+        until(lambda: revision(page) == count + 2)  # noqa: B023
+    # A slider by its keys: live while it moves, kept when it is let go of.
+    page.get_by_label("Brightness", exact=True).focus()
+    page.keyboard.press("ArrowRight")
+    until(lambda: revision(page) == 6)
+    page.get_by_role("button", name="Layer object").click()
+    width, height = project.layers[0].canvas
+    region = np.zeros((height, width, 4), np.uint8)
+    region[:, : width // 2, 3] = 255
+    media.write_image(tmp_path / "region.png", region)
+    with page.expect_file_chooser() as chosen:
+        page.get_by_role("button", name="Adjust a part").click()
+    chosen.value.set_files(tmp_path / "region.png")
+    until(lambda: revision(page) == 7 and page.evaluate("() => layerloom.session.state.layers[0].region > 0"))
+    assert page.get_by_label("Light", exact=True).is_disabled()
+    set_slider(page, "Hue", -60)
+    until(lambda: revision(page) == 8)
+    edits = session_edits(project)
+    for frame in (3, 6):
+        expected = list(render_images(project, edits))[frame]
+        until(lambda: psnr(show(page, frame), expected) > 45, 10)  # noqa: B023
+        assert psnr(expected, source) < 30
+    page.get_by_role("button", name="Take the layer's adjustment away").click()
+    until(lambda: revision(page) == 9)
+    assert len(session_edits(project)) == 2
+    page.close()
+
+
+def test_the_shot_is_changed_and_drawn_by_the_program(browser: Browser, served: Served, project: Project) -> None:
+    page = open_page(browser, served.address)
+    page.get_by_text("Background, camera, time").click()
+    page.get_by_label("Hold in the frame").select_option("background")
+    until(lambda: page.get_by_text("Drawn by the server").is_visible())
+    page.get_by_label("How strongly it is held").press("ArrowLeft")
+    until(lambda: session_edits(project) == (Stabilize("background", 0.95),))
+    page.get_by_label("Hold in the frame").select_option("")
+    page.get_by_role("button", name="Layer object").click()
+    page.get_by_label("How object runs").select_option("reverse")
+    until(lambda: session_edits(project) == (Reverse("object"),))
+    page.get_by_label("How object runs").select_option("runs")
+    until(lambda: not session_edits(project) and not page.get_by_text("Drawn by the server").is_visible())
+    page.get_by_label("Colour of the background").fill("#3366cc")
+    until(lambda: session_edits(project) == (Background("#3366cc"),))
+    expected = list(render_images(project, session_edits(project)))[2]
+    until(lambda: psnr(show(page, 2), expected) > 45, 10)
+    page.get_by_role("button", name="The clip's own background again").click()
+    until(lambda: not session_edits(project))
     page.close()
 
 

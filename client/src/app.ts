@@ -12,8 +12,10 @@ import type { BrushSettings } from "./tools/paint";
 import { button, h } from "./ui/dom";
 import { openHelp } from "./ui/help";
 import { Jobs } from "./ui/jobs";
-import { askBackground, askWords, chooseFile, placeFile, replaceTexture, type Aim } from "./ui/add";
+import { askWords, chooseFile, placeFile, replaceTexture, type Aim } from "./ui/add";
+import { AdjustPanel } from "./ui/adjust";
 import { Panel } from "./ui/panel";
+import { ShotPanel } from "./ui/shot";
 import { Timeline } from "./ui/timeline";
 
 const BUDGET_BYTES = 768 * 2 ** 20;
@@ -28,9 +30,9 @@ const SHOWS: [Show, string, string][] = [
   ["light", "Light", "The layer's light (6)"],
 ];
 const PANES: [Panes, string, string][] = [
-  ["frame", "Frame", "The frame alone (Tab)"],
-  ["texture", "Texture", "The layer's texture alone (Tab)"],
-  ["both", "Both", "Frame and texture side by side (Tab)"],
+  ["frame", "Frame", "The frame alone (T)"],
+  ["texture", "Texture", "The layer's texture alone (T)"],
+  ["both", "Both", "Frame and texture side by side (T)"],
 ];
 
 export class App {
@@ -50,6 +52,8 @@ export class App {
   };
   private readonly jobs: Jobs;
   private readonly timeline: Timeline;
+  private readonly adjusting: AdjustPanel;
+  private readonly shot: ShotPanel;
   private resting = 0;
   private readonly top = h("header", { class: "top" });
   private readonly badge = h("div", { class: "badge", role: "status", hidden: true });
@@ -74,6 +78,10 @@ export class App {
     this.panel = new Panel(this.session, this.settings, this.pointer.panelActions());
     this.jobs = new Jobs(this.session);
     this.panel.adding.append(...this.adders());
+    const { chosenEdit, chooseEdit } = this.pointer.panelActions();
+    this.adjusting = new AdjustPanel(this.session, () => facts.layers[this.stage.layer].name, chosenEdit, chooseEdit);
+    this.shot = new ShotPanel(this.session, () => this.stage.layer, () => facts.first_frame + this.player.frame);
+    this.panel.parts.append(this.adjusting.element, this.shot.element);
     this.panel.element.append(this.jobs.element);
     this.acceptFiles(area);
     root.replaceChildren(this.header(facts), this.tools(), area, this.panel.element, this.timeline.element);
@@ -107,6 +115,8 @@ export class App {
     this.badge.hidden = !reason;
     this.badge.textContent = `Drawn by the server: ${reason}.`;
     this.panel.show();
+    this.adjusting.show();
+    this.shot.show();
     this.stage.draw();
   }
 
@@ -168,7 +178,6 @@ export class App {
         const file = await chooseFile("image/*,.psd,.ora,.exr");
         if (file) await replaceTexture(this.session, file, this.aim().layer);
       }),
-      button("Background…", "Another background", () => void askBackground(this.session)),
     ];
   }
 
@@ -244,6 +253,10 @@ export class App {
       }
       return;
     }
+    // What a control does with a key comes first, where the keyboard has led to it.
+    const isMoved = event.key.startsWith("Arrow") || ["Home", "End", "PageUp", "PageDown"].includes(event.key);
+    if (isMoved && target.matches("input[type='range']")) return;
+    if (event.key === " " && target.matches("button:focus-visible, input, summary")) return;
     const action = this.actions()[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (!action) return;
     event.preventDefault();
@@ -268,7 +281,7 @@ export class App {
         this.stage.canvasView.fit();
         this.stage.draw();
       },
-      Tab: () => this.setPanes(panes[(panes.indexOf(this.stage.panes) + 1) % panes.length]),
+      t: () => this.setPanes(panes[(panes.indexOf(this.stage.panes) + 1) % panes.length]),
       "?": () => openHelp(),
       ...Object.fromEntries(SHOWS.map(([show], number) => [String(number + 1), () => this.setShow(show)])),
       ...this.pointer.keys(),

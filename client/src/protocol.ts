@@ -8,6 +8,18 @@ export interface AddEdit {
   index?: number | null;
 }
 
+/** A layer in other colours and stronger or weaker light; what its texture does not hold of the source goes along. hue: degrees; 120 takes red to green. saturation: 0 is grey, 2 twice as colourful. contrast: about middle grey. brightness: what is added. light: how strong the layer's light is, 0 flat, 1 as it is, 2 doubled (in stops). region: an image of the canvas' shape whose alpha, or grey without alpha, says where colours change; None: all over. */
+export interface Adjust {
+  kind: "adjust";
+  layer: string;
+  hue?: number;
+  saturation?: number;
+  brightness?: number;
+  contrast?: number;
+  light?: number;
+  region?: string | null;
+}
+
 /** Where a picture lies: in pixels of a frame, or in texels of the layer's canvas where `frame` is None. Either x, y (of its middle), height and rotation_degrees (clockwise), or `corners`: upper left, upper right, lower right, lower left. Without a height a picture has its own; a text's height is that of its font, 32 if not given. rigid: in every other frame it stays flat, pinned to where its middle is; otherwise it bends with the surface. */
 export interface At {
   x?: number | null;
@@ -113,12 +125,15 @@ export interface Keyframe {
   rotation?: number;
 }
 
-/** What the page draws of a layer beside its texture. patch: changes when the patch does; moving: by frame. */
+/** What the page draws of a layer beside its texture. patch: changes when the patch does; moving: by frame. adjustment: what is added to luma's factor, to chroma's (real, imaginary) and to the colour, all over. light: the power of its light. region: changes when the adjustment by texel does; 0 where it is the same all over. */
 export interface LayerState {
   layer: string;
   patch: number;
   moving: boolean;
   hidden: boolean;
+  adjustment: [number, number, number, number];
+  light: number;
+  region: number;
 }
 
 /** The object's shadow stays where it was when the object is moved, and a second one of the object casts none. */
@@ -173,7 +188,7 @@ export interface Place {
 /** An edit in the list, and the name that stays with it while it changes. Hidden ones count for nothing. */
 export interface PlacedEdit {
   id: string;
-  edit: Texture | Overlay | Paint | Place | Text | Hide | Background | Move | Duplicate | Unshadow | LeaveShadow | Freeze | Reverse | Stabilize | Speed | Scale | Camera | Extend | Crop | Unseen;
+  edit: Texture | Overlay | Paint | Place | Text | Adjust | Hide | Background | Move | Duplicate | Unshadow | LeaveShadow | Freeze | Reverse | Stabilize | Speed | Scale | Camera | Extend | Crop | Unseen;
   enabled?: boolean;
 }
 

@@ -38,6 +38,8 @@ export class Session {
   private readonly patchNumbers: string[];
   private readonly tileHashes: Map<string, string | null>[];
   private readonly unsent: Map<string, number>[];
+  private readonly adjusted: string[];
+  private readonly fields: (WebGLTexture | null)[];
   private backdropNumber = 0;
   private frame = 0;
 
@@ -49,8 +51,10 @@ export class Session {
     const none = facts.layers.map(() => null);
     this.scene = { patches: [...none], paintings: [...none], hidden: facts.layers.map(() => false), backdrop: null };
     this.paintings = [...none];
+    this.fields = [...none];
     this.programs = new PaintingPrograms(gl);
     this.patchNumbers = facts.layers.map(() => "");
+    this.adjusted = facts.layers.map(() => "");
     this.tileHashes = facts.layers.map(() => new Map());
     this.unsent = facts.layers.map(() => new Map());
     this.connection.onState = (state) => void this.take(state);
@@ -109,6 +113,7 @@ export class Session {
     try {
       await Promise.all([
         this.fetchPatches(),
+        this.adjust(state),
         this.fetchBackdrop(state.backdrop),
         ...state.paintings.map((painting) => this.takeTiles(painting)),
       ]);
@@ -131,6 +136,31 @@ export class Session {
         this.scene.patches[number] = images;
       }),
     );
+  }
+
+  /** Layers' adjustments, new where they are others; by texel where they have a region. */
+  private async adjust(state: State): Promise<void> {
+    await Promise.all(
+      state.layers.map(async ({ adjustment, light, region }, layer) => {
+        const wanted = JSON.stringify([adjustment, light, region]);
+        if (this.adjusted[layer] === wanted) return;
+        this.adjusted[layer] = wanted;
+        const field = region ? await this.fetchField(layer) : null;
+        if (this.adjusted[layer] !== wanted) return;
+        this.fields[layer] && this.gl.deleteTexture(this.fields[layer]);
+        this.fields[layer] = field;
+        const isNeutral = !field && light === 1 && adjustment.every((value) => value === 0);
+        this.compositor.adjust(layer, isNeutral ? null : { colours: adjustment, field, light });
+      }),
+    );
+  }
+
+  private async fetchField(layer: number): Promise<WebGLTexture> {
+    const answer = await fetch(`/api/adjustment/${layer}`);
+    if (!answer.ok) throw new Error(`layer ${layer}: the server answered ${answer.status}`);
+    const { head, array } = unpack<{ field: ArrayEntry }>(await answer.arrayBuffer());
+    const [height, width] = head.field.shape;
+    return makeTexture(this.gl, formats(this.gl).rgba16f, width, height, array(head.field));
   }
 
   private async fetchPatch(layer: number): Promise<PatchImages | null> {

@@ -1,6 +1,7 @@
 /** Draws frames of the project as Python's renderer does, from maps, textures and edits that are kept on the GPU. */
 
 import type { FrameMaps, LayerMaps } from "../maps";
+import { Adjusting, type Adjustment } from "./adjusting";
 import { addMips, drawWhole, formats, makeTexture, Program, Target, WHOLE_VERTEX, type GL } from "./context";
 import { FINISH_FRAGMENT, FLAT_FRAGMENT, LAYER_FRAGMENT, LOOK_FRAGMENT } from "./shaders";
 
@@ -23,6 +24,8 @@ interface FrameTextures {
   maps: FrameMaps;
   nodes: WebGLTexture[];
   lights: WebGLTexture[];
+  /** In the strength of the layers' adjustments; null where light is as stored. */
+  strengthened: (Target | null)[];
   alphas: WebGLTexture;
 }
 
@@ -36,7 +39,12 @@ export interface Scene {
 export type Look = "matte" | "uv" | "light";
 
 export class Compositor {
+  /** The layers' textures, adjusted. */
   readonly texels: (WebGLTexture | null)[];
+  private readonly stored: (WebGLTexture | null)[];
+  private readonly adjusted: (Target | null)[];
+  private readonly adjustments: (Adjustment | null)[];
+  private readonly adjusting: Adjusting;
   private readonly layerPass: Program;
   private readonly finishPass: Program;
   private readonly lookPass: Program;
@@ -56,14 +64,38 @@ export class Compositor {
     this.lookPass = new Program(gl, WHOLE_VERTEX, LOOK_FRAGMENT);
     this.flatPass = new Program(gl, WHOLE_VERTEX, FLAT_FRAGMENT);
     this.nothing = makeTexture(gl, formats(gl).rgba8, 1, 1, new Uint8Array(4));
-    this.texels = layers.map(() => null);
+    this.adjusting = new Adjusting(gl);
+    const none = layers.map(() => null);
+    this.texels = [...none];
+    this.stored = [...none];
+    this.adjusted = [...none];
+    this.adjustments = [...none];
   }
 
   setTexels(layer: number, halves: Uint16Array): void {
     const [width, height] = this.layers[layer].canvas;
     const texture = makeTexture(this.gl, formats(this.gl).rgba16f, width, height, halves);
     addMips(this.gl, texture);
-    this.texels[layer] = texture;
+    this.stored[layer] = texture;
+    this.adjust(layer, this.adjustments[layer]);
+  }
+
+  /** Show a layer in other colours and light; null: as it is. */
+  adjust(layer: number, adjustment: Adjustment | null): void {
+    this.adjustments[layer] = adjustment;
+    this.adjusted[layer]?.delete();
+    const stored = this.stored[layer];
+    const changes = adjustment && (adjustment.field || adjustment.colours.some((value) => value !== 0));
+    this.adjusted[layer] = stored && changes ? this.adjusting.colours(stored, this.layers[layer].canvas, adjustment) : null;
+    this.texels[layer] = this.adjusted[layer]?.textures[0] ?? stored;
+    if (this.kept) this.strengthen(this.kept, layer);
+  }
+
+  private strengthen({ maps, lights, strengthened }: FrameTextures, layer: number): void {
+    const { columns, rows } = maps.layers[layer].light;
+    const strength = this.adjustments[layer]?.light ?? 1;
+    strengthened[layer]?.delete();
+    strengthened[layer] = strength === 1 ? null : this.adjusting.light(lights[layer], [columns, rows], strength);
   }
 
   /** The edited frame as a texture of `scale` times the frame's size; the source's picture may be missing. */
@@ -131,7 +163,8 @@ export class Compositor {
 
   /** A layer's light in a frame, as the stroke shader divides by it. */
   lightTexture(maps: FrameMaps, layer: number): WebGLTexture {
-    return this.upload(maps).lights[layer];
+    const { lights, strengthened } = this.upload(maps);
+    return strengthened[layer]?.textures[0] ?? lights[layer];
   }
 
   private drawLayer(frame: FrameTextures, layer: number, scene: Scene, target: Target): void {
@@ -147,6 +180,11 @@ export class Compositor {
     pass.texture("patch_opacity", 5, patch?.opacity ?? this.nothing);
     pass.texture("painting", 6, painting ?? this.nothing);
     pass.texture("backdrop", 7, scene.backdrop ?? this.nothing);
+    const adjustment = this.adjustments[layer];
+    pass.texture("stored_texels", 8, this.stored[layer]).texture("stored_light", 9, frame.lights[layer]);
+    pass.texture("field", 10, adjustment?.field ?? this.nothing);
+    pass.set("adjustment", ...(adjustment?.colours ?? [0, 0, 0, 0]));
+    pass.integer("is_adjusted", adjustment ? 1 : 0).integer("has_field", adjustment?.field ? 1 : 0);
     pass.set("patch_corner", patch?.left ?? 0, patch?.top ?? 0);
     const replaced = scene.hidden[layer] || (isLast && scene.backdrop !== null);
     pass.integer("has_patch", patch && !replaced ? 1 : 0);
@@ -160,7 +198,7 @@ export class Compositor {
   private setMaps(pass: Program, frame: FrameTextures, layer: number, target: Target, hidden: number): void {
     const { affine, low, step } = frame.maps.layers[layer];
     pass.texture("nodes", 0, frame.nodes[layer]);
-    pass.texture("light", 1, frame.lights[layer]);
+    pass.texture("light", 1, frame.strengthened[layer]?.textures[0] ?? frame.lights[layer]);
     pass.texture("alphas", 2, frame.alphas, this.gl.TEXTURE_2D_ARRAY);
     pass.set("affine_u", affine[0], affine[1], affine[2]).set("affine_v", affine[3], affine[4], affine[5]);
     pass.set("low", ...low).set("steps", ...step).set("frame_size", ...this.frameSize);
@@ -187,6 +225,7 @@ export class Compositor {
     const gl = this.gl;
     if (this.kept) {
       [...this.kept.nodes, ...this.kept.lights, this.kept.alphas].forEach((texture) => gl.deleteTexture(texture));
+      this.kept.strengthened.forEach((target) => target?.delete());
     }
     const { rg16ui, rgba16f } = formats(gl);
     this.kept = {
@@ -195,9 +234,12 @@ export class Compositor {
         makeTexture(gl, rg16ui, nodes.columns, nodes.rows, nodes.levels, gl.NEAREST),
       ),
       lights: maps.layers.map(({ light }) => makeTexture(gl, rgba16f, light.columns, light.rows, light.halves)),
+      strengthened: maps.layers.map(() => null),
       alphas: this.uploadAlphas(maps.layers),
     };
-    return this.kept;
+    const made = this.kept;
+    maps.layers.forEach((_, layer) => this.strengthen(made, layer));
+    return made;
   }
 
   private uploadAlphas(layers: LayerMaps[]): WebGLTexture {

@@ -1,8 +1,10 @@
 /**
  * What a frame is, as `render/reference.py` defines it for ordinary frames, in passes:
  *
- * layer     for each layer, added up: E = Σ seen R T, and Σ seen of replaced layers; K = Σ kept R T; D = Σ kept R c; O = Σ kept a
- * finish    e = source − E;  picture = (1 − O) (1 − replaced) e + K + D
+ * adjust    for each layer whose colours or light are adjusted: T' and R', which take the place of T and R below
+ * layer     for each layer, added up: E = Σ seen R T, and Σ seen of replaced layers; K = Σ kept R' T'; D = Σ kept R' c; O = Σ kept a;
+ *           and beside K, D and O: F = Σ seen f, what adjustments change of luma and chroma (real, imaginary)
+ * finish    e = source − E, changed by F;  picture = (1 − O) (1 − replaced) e + K + D
  *
  * Rows are the frame's from the top, so a pixel's centre is gl_FragCoord itself; only what shows pictures on the page
  * turns them over.
@@ -37,6 +39,16 @@ uniform highp sampler2D light;
 vec3 light_at(vec2 uv) {
   vec2 count = vec2(textureSize(light, 0));
   return texture(light, (clamp(uv / canvas, 0.0, 1.0) * (count - 1.0) + 0.5) / count).rgb;
+}`;
+
+const COLOURS = `
+/** What an adjustment changes of a colour but for what it adds: see compose/adjust.py. */
+vec3 change_of(vec3 f, vec3 colour) {
+  const vec3 weights = vec3(0.2126, 0.7152, 0.0722);
+  float luma = dot(weights, colour);
+  vec3 chroma = colour - luma;
+  vec3 turned = (chroma.brg - chroma.gbr) * inversesqrt(3.0);
+  return f.x * luma + f.y * chroma + f.z * (turned - dot(weights, turned));
 }`;
 
 const FILTERED = `
@@ -94,12 +106,15 @@ precision highp int;
 export const LAYER_FRAGMENT = `${HEAD}
 ${MAPPING}
 ${LIGHT}
+${LIGHT.replaceAll("light", "stored_light")}
 ${FILTERED}
 ${SHARES}
 uniform highp sampler2D texels, patch_change, patch_opacity, painting, backdrop;
 uniform vec2 patch_corner;
 uniform vec2 pixels_per_output;
-uniform bool has_patch, has_opacities, has_painting, is_replaced, has_backdrop;
+uniform bool has_patch, has_opacities, has_painting, is_replaced, has_backdrop, is_adjusted, has_field;
+uniform highp sampler2D stored_texels, field;
+uniform vec4 adjustment;
 layout(location = 0) out vec4 explained;
 layout(location = 1) out vec4 kept_content;
 layout(location = 2) out vec4 changed;
@@ -114,9 +129,15 @@ void main() {
   vec3 lit = light_at(uv);
   vec2 size = vec2(textureSize(texels, 0));
   vec3 shown = textureLod(texels, uv / size, 0.0).rgb;
-  explained = vec4(share.x * lit * shown, is_replaced ? share.x : 0.0);
+  vec3 stored = lit * shown;
+  vec4 f = vec4(0.0);
+  if (is_adjusted) {
+    stored = stored_light_at(uv) * textureLod(stored_texels, uv / size, 0.0).rgb;
+    f = has_field ? textureLod(field, uv / size, 0.0) : adjustment;
+  }
+  explained = vec4(share.x * stored, is_replaced ? share.x : 0.0);
   vec3 content = has_backdrop ? texture(backdrop, p / frame_size).rgb : lit * shown;
-  kept_content = vec4(share.y * content, 0.0);
+  kept_content = vec4(share.y * content, share.x * f.x);
   vec3 change = vec3(0.0), opacity = vec3(0.0);
   if (has_patch) {
     vec4 found = filtered(patch_change, uv - patch_corner, jacobian);
@@ -130,11 +151,12 @@ void main() {
     change = change * (1.0 - paint.a) + paint.rgb - paint.a * shown;
     opacity = 1.0 - (1.0 - opacity) * (1.0 - paint.a);
   }
-  changed = vec4(share.y * lit * change, 0.0);
-  taken = vec4(share.y * opacity, 0.0);
+  changed = vec4(share.y * lit * change, share.x * f.y);
+  taken = vec4(share.y * opacity, share.x * f.z);
 }`;
 
 export const FINISH_FRAGMENT = `${HEAD}
+${COLOURS}
 uniform highp sampler2D source, explained, kept_content, changed, taken;
 uniform bool has_source;
 out vec4 picture;
@@ -143,10 +165,30 @@ void main() {
   ivec2 at = ivec2(gl_FragCoord.xy);
   vec2 place = gl_FragCoord.xy / vec2(textureSize(explained, 0));
   vec4 sum = texelFetch(explained, at, 0);
-  vec3 residual = has_source ? (1.0 - sum.a) * (texture(source, place).rgb - sum.rgb) : vec3(0.0);
-  vec3 kept = texelFetch(kept_content, at, 0).rgb;
-  vec3 colour = (1.0 - texelFetch(taken, at, 0).rgb) * residual + kept + texelFetch(changed, at, 0).rgb;
+  vec4 kept = texelFetch(kept_content, at, 0), change = texelFetch(changed, at, 0), opacity = texelFetch(taken, at, 0);
+  vec3 residual = has_source ? texture(source, place).rgb - sum.rgb : vec3(0.0);
+  vec3 f = vec3(kept.a, change.a, opacity.a);
+  if (f != vec3(0.0)) residual += change_of(f, residual);
+  vec3 colour = (1.0 - opacity.rgb) * (1.0 - sum.a) * residual + kept.rgb + change.rgb;
   picture = vec4(clamp(colour, 0.0, 1.0), 1.0);
+}`;
+
+/** A layer's texture in other colours, or its grid of light, stronger or weaker. */
+export const ADJUST_FRAGMENT = `${HEAD}
+${COLOURS}
+uniform highp sampler2D image, field;
+uniform vec4 adjustment;
+uniform float strength;
+uniform bool has_field;
+out vec4 adjusted;
+
+void main() {
+  ivec2 at = ivec2(gl_FragCoord.xy);
+  vec4 found = texelFetch(image, at, 0);
+  vec4 f = has_field ? texelFetch(field, at, 0) : adjustment;
+  adjusted = vec4(found.rgb + change_of(f.xyz, found.rgb) + f.w, found.a);
+  if (strength == 0.0) adjusted.rgb = vec3(1.0);
+  else if (strength != 1.0) adjusted.rgb = pow(max(found.rgb, 0.0), vec3(strength));
 }`;
 
 /** One layer looked at: mode 0 its matte, 1 a checkerboard on its canvas, 2 its light. */

@@ -20,7 +20,7 @@ function placedOf(edit: Edit): PlacedEdit {
 }
 
 /** Send an edit; its name once it is kept. */
-async function add(session: Session, edit: Edit): Promise<string | null> {
+export async function add(session: Session, edit: Edit): Promise<string | null> {
   const placed = placedOf(edit);
   return (await session.request({ type: "add", placed })) ? placed.id : null;
 }
@@ -84,24 +84,6 @@ export function askWords(session: Session, aim: Aim): Promise<string | null> {
         place: { x: aim.at[0], y: aim.at[1], frame: aim.frame, height: Math.round(session.facts.height / 9), rigid: rigid.checked },
       }),
   );
-}
-
-/** Asks for another background: a picture, a colour, or the clip's own again. */
-export function askBackground(session: Session): Promise<string | null> {
-  const colour = h("input", { type: "color", class: "swatch", value: "#20c040", "aria-label": "Colour of the background" });
-  const picture = button("A picture…", "A picture in place of the background", async () => {
-    const file = await chooseFile("image/*");
-    const name = file && (await upload(session, file));
-    if (name) await setBackground(session, { file: name });
-  });
-  const own = button("The clip's own", "Take the new background away", async () => {
-    const old = session.state?.edits.find(({ edit }) => edit.kind === "background");
-    if (old) await session.request({ type: "remove", id: old.id });
-  });
-  return ask("Background", [h("div", { class: "row" }, colour, "a colour"), h("div", { class: "row" }, picture, own)], "Use the colour", async () => {
-    await setBackground(session, { colour: colour.value });
-    return null;
-  });
 }
 
 /** A dialog with one thing to do; null where it is left. */

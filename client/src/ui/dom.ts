@@ -26,6 +26,13 @@ export function button(sign: string | Node, label: string, press: () => void, pr
   return h("button", { type: "button", title: label, "aria-label": label, onclick: press, ...properties }, sign);
 }
 
+/** Make a part of the page anew; whoever had the keyboard's focus in it has it again, found by its label. */
+export function keepFocus(part: HTMLElement, make: () => void): void {
+  const label = part.contains(document.activeElement) ? document.activeElement!.getAttribute("aria-label") : null;
+  make();
+  if (label) part.querySelector<HTMLElement>(`[aria-label="${CSS.escape(label)}"]`)?.focus();
+}
+
 /** A slider with its name and value. */
 export function slider(
   label: string,

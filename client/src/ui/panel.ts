@@ -3,7 +3,7 @@
 import type { PlacedEdit } from "../protocol";
 import type { BrushSettings } from "../tools/paint";
 import type { Session } from "../session";
-import { button, h, slider } from "./dom";
+import { button, h, keepFocus, slider } from "./dom";
 
 export interface PanelActions {
   chooseLayer(layer: number): void;
@@ -19,12 +19,14 @@ export interface PanelActions {
 
 export class Panel {
   readonly element = h("aside", { class: "panel", "aria-label": "Settings, layers and edits" });
-  private readonly layers = h("div", { role: "listbox", "aria-label": "Layers" });
+  private readonly layers = h("div", { role: "list", "aria-label": "Layers" });
   private readonly edits = h("div", { role: "list", "aria-label": "Edits" });
   private readonly auto = h("input", { type: "checkbox", id: "auto-layer" });
   private readonly size: ReturnType<typeof slider>;
   readonly colour = h("input", { type: "color", class: "swatch", value: "#ffd400", "aria-label": "Colour" });
   readonly extra = h("div", {});
+  /** What adjusts the chosen layer, and the shot: the page puts it here. */
+  readonly parts = h("div", {});
   /** What adds edits: buttons that the page puts here. */
   readonly adding = h("div", { class: "row wrap" });
 
@@ -58,6 +60,7 @@ export class Panel {
       h("h2", {}, "Edits"),
       this.edits,
       this.adding,
+      this.parts,
     );
   }
 
@@ -73,30 +76,31 @@ export class Panel {
   show(): void {
     this.auto.checked = this.actions.autoLayer();
     const chosen = this.actions.chosenLayer();
-    this.layers.replaceChildren(
+    keepFocus(this.layers, () => this.layers.replaceChildren(
       ...this.session.facts.layers.map((layer, number) => {
         const hidden = this.session.state?.layers[number].hidden ?? false;
         return h(
           "div",
           {
             class: `row layer${number === chosen ? " chosen" : ""}`,
-            role: "option",
-            tabIndex: 0,
-            "aria-selected": number === chosen,
+            role: "listitem",
             onclick: () => this.actions.chooseLayer(number),
-            onkeydown: (event: KeyboardEvent) => event.key === "Enter" && this.actions.chooseLayer(number),
           },
-          h("span", { class: "grow" }, `${layer.name}${hidden ? " (hidden)" : ""}`),
+          button(`${layer.name}${hidden ? " (hidden)" : ""}`, `Layer ${layer.name}`, () => this.actions.chooseLayer(number), {
+            class: "grow name",
+            "aria-pressed": number === chosen,
+          }),
           button(hidden ? "Show" : "Hide", `${hidden ? "Show" : "Hide"} ${layer.name}`, () => {
             this.actions.hideLayer(number, !hidden);
           }),
           button("Solo", `Show ${layer.name} alone`, () => this.actions.soloLayer(number)),
         );
       }),
-    );
+    ));
     const edits = this.session.state?.edits ?? [];
     const rows = edits.map((placed, index) => this.edit(placed, index, edits.length));
-    this.edits.replaceChildren(...(rows.length ? rows : [h("p", { class: "quiet" }, "None besides painting.")]));
+    const none = h("p", { class: "quiet", role: "listitem" }, "None besides painting.");
+    keepFocus(this.edits, () => this.edits.replaceChildren(...(rows.length ? rows : [none])));
   }
 
   private edit(placed: PlacedEdit, index: number, count: number): HTMLElement {
@@ -111,18 +115,10 @@ export class Panel {
       "div",
       { class: `row edit${this.actions.chosenEdit() === placed.id ? " chosen" : ""}`, role: "listitem" },
       box,
-      h(
-        "span",
-        {
-          class: "grow",
-          title: name,
-          role: "button",
-          tabIndex: 0,
-          onclick: () => this.actions.chooseEdit(placed.id),
-          onkeydown: (event: KeyboardEvent) => event.key === "Enter" && this.actions.chooseEdit(placed.id),
-        },
-        name,
-      ),
+      button(name, `Choose ${name}`, () => this.actions.chooseEdit(placed.id), {
+        class: "grow name",
+        "aria-pressed": this.actions.chosenEdit() === placed.id,
+      }),
       button("↑", `${name}: lower in the stack`, () => reorder(index - 1), { disabled: index === 0 }),
       button("↓", `${name}: higher in the stack`, () => reorder(index + 1), { disabled: index === count - 1 }),
       button("✕", `${name}: remove`, () => void session.request({ type: "remove", id: placed.id })),

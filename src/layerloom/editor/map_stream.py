@@ -91,6 +91,13 @@ def patch(found: Patch | None) -> bytes:
     return packet.pack({"patch": head})
 
 
+def adjustment(field: Float32[np.ndarray, "h w 4"]) -> bytes:
+    """What is done to a layer's colours by texel, in half precision: see `compose.adjust`."""
+    packet = Packet()
+    entry = packet.put(field.astype(np.float16))
+    return packet.pack({"field": entry})
+
+
 def _alpha(packet: Packet, plane: UInt16[np.ndarray, "h w"]) -> dict[str, Any]:
     levels = ((plane.astype(np.uint32) + 128) // 257).astype(np.uint8)
     rows, columns = np.flatnonzero(levels.any(1)), np.flatnonzero(levels.any(0))

@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+from layerloom.compose.adjust import Adjustment, ColourField
 from layerloom.compose.composition import Composition
 from layerloom.compose.patch import Patch
 from layerloom.editor.changes import Change, Painted
@@ -55,11 +56,16 @@ class PageState:
     def _layer(self, composition: Composition, layer: int) -> LayerState:
         patches = composition.canvas.passes(None)[0].patches[layer]
         moving = patches is not None and not all(isinstance(part, Patch) for part in patches.parts)
+        found = composition.adjustments[layer]
+        values, by_texel = adjusted_all_over(found)
         return LayerState(
             layer=composition.project.layers[layer].name,
             patch=self._number(layer, patches),
             moving=moving,
             hidden=layer in composition.hidden,
+            adjustment=values,
+            light=1.0 if found is None else found.light,
+            region=self._number(("adjusted", layer), by_texel),
         )
 
     def _number(self, name: Hashable, part: object | None) -> int:
@@ -72,6 +78,17 @@ class PageState:
             self._last += 1
             known = self._numbers[name] = (part, self._last)
         return known[1]
+
+
+def adjusted_all_over(
+    adjustment: Adjustment | None,
+) -> tuple[tuple[float, float, float, float], ColourField | None]:
+    """What an adjustment does to colours where that is the same all over; else nothing, and what it does by texel."""
+    field = None if adjustment is None else adjustment.field
+    if field is None or field.shape[:2] != (1, 1):
+        return (0.0, 0.0, 0.0, 0.0), field
+    luma, real, turn, added = (float(value) for value in field[0, 0])
+    return (luma, real, turn, added), None
 
 
 def _why_not(composition: Composition) -> str:

@@ -94,12 +94,19 @@ class PaintingState(Record):
 
 
 class LayerState(Record):
-    """What the page draws of a layer beside its texture. patch: changes when the patch does; moving: by frame."""
+    """What the page draws of a layer beside its texture. patch: changes when the patch does; moving: by frame.
+
+    adjustment: what is added to luma's factor, to chroma's (real, imaginary) and to the colour, all over. light: the
+    power of its light. region: changes when the adjustment by texel does; 0 where it is the same all over.
+    """
 
     layer: LayerName
     patch: int
     moving: bool
     hidden: bool
+    adjustment: tuple[float, float, float, float]
+    light: float
+    region: int
 
 
 class State(Record, tag_field="type", tag="state"):

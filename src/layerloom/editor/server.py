@@ -172,6 +172,13 @@ def _add_edited(app: FastAPI, editor: Editor) -> None:
         patches = session.composition().canvas.passes(None)[0].patches[_layer(editor, layer)]
         return Response(map_stream.patch(patches and patches.at(float(_frame(editor, frame)))), media_type=BINARY)
 
+    @app.get("/api/adjustment/{layer}")
+    def adjustment(layer: int) -> Response:
+        found = session.composition().adjustments[_layer(editor, layer)]
+        if found is None or found.field is None:
+            raise HTTPException(404, "the layer's colours are its own")
+        return Response(map_stream.adjustment(found.field), media_type=BINARY)
+
     @app.get("/api/tile/{name}")
     def tile(name: str) -> Response:
         path = session.tiles.path(name)
