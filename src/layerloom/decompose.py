@@ -130,15 +130,18 @@ def _train(trainer: Trainer, checkpoint: Checkpoint, on_progress: OnProgress) ->
     started = stored = time.perf_counter()
     checkpoint.keep_room(trainer)
 
+    def tell(line: str) -> None:
+        on_progress(Progress("train", trainer.step / trainer.schedule.steps, message=line))
+
     def save() -> None:
+        trainer.settle()
         try:
             checkpoint.save(trainer)
         except OSError as error:
-            failed = f"a checkpoint could not be written: {error.strerror or error}; learning goes on"
-            on_progress(Progress("train", trainer.step / trainer.schedule.steps, message=failed))
+            tell(f"a checkpoint could not be written: {error.strerror or error}; learning goes on")
 
     try:
-        for record in trainer.run():
+        for record in trainer.run(tell):
             on_progress(Progress("train", record.step / record.steps, psnr_db=record.psnr))
             if time.perf_counter() - stored > CHECKPOINT_SECONDS[trainer.device.type]:
                 save()

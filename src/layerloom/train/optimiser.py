@@ -100,9 +100,11 @@ class PlainAdam:
         return {f"{index}.{name}": value for index, state in states for name, value in state.items()}
 
     def load(self, state: dict[str, Tensor]) -> None:
+        """Set to what `state` gave; nothing is shared with it."""
+        self._adam.state.clear()
         for name, value in state.items():
             index, key = name.split(".")
-            self._adam.state[self._parameters[int(index)]][key] = value
+            self._adam.state[self._parameters[int(index)]][key] = value.clone()
 
 
 class FlatAdam:

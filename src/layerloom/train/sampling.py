@@ -91,7 +91,7 @@ class Sampler:
         device: torch.device = CPU,
     ) -> None:
         frames, height, width, _ = clip.frames.shape
-        self.size, self.frame_count, self.tiles = (width, height), frames, tiles
+        self.size, self.frame_count = (width, height), frames
         self.frames = torch.from_numpy(clip.frames).to(device)
         self.coverage: UInt8[Tensor, "objects t h w"] = torch.from_numpy(clip.masks.coverage).to(device)
         self.trust: UInt8[Tensor, "t h w"] = torch.from_numpy(_least_trust(clip.masks)).to(device)
@@ -103,7 +103,13 @@ class Sampler:
         with_objects = _tiles_with_objects(support, frames, (width, height))
         self.object_tiles = torch.from_numpy(np.argwhere(with_objects)).to(device)
         self.background_tiles = torch.from_numpy(np.argwhere(~with_objects)).to(device)
-        count = round(tiles * object_share) if len(self.background_tiles) else tiles
+        self._object_share = object_share
+        self.take(tiles)
+
+    def take(self, tiles: int) -> None:
+        """So many tiles a step from now on."""
+        self.tiles = tiles
+        count = round(tiles * self._object_share) if len(self.background_tiles) else tiles
         self.counts = (count if len(self.object_tiles) else 0, tiles - count if len(self.object_tiles) else tiles)
 
     def draw(self) -> Float[Tensor, "tiles choices"]:

@@ -19,6 +19,7 @@ from layerloom.model.field import LayeredField
 from layerloom.ops.dispatch import choose_kernel, note_choice
 from layerloom.train.losses import TERMS, Evaluation, Term, structure
 from layerloom.train.optimiser import FlatAdam, PlainAdam
+from layerloom.train.recovery import CHECK_STEPS, Guard, KeptState, Tell, Training, ignore
 from layerloom.train.sampling import Batch, Sampler, alpha_start, every_second_pixel
 from layerloom.train.schedule import Schedule
 from layerloom.train.settings import TILE, TrainSettings
@@ -44,7 +45,7 @@ class TrainingRecord:
     terms: dict[str, float]
 
 
-class Trainer:
+class Trainer(Training):
     """Learns a LayeredField from a Clip. `run` yields a record about twice a second and at the end."""
 
     def __init__(self, clip: Clip, settings: TrainSettings, device: torch.device) -> None:
@@ -59,6 +60,7 @@ class Trainer:
         )
         self.zone = torch.from_numpy(plan_zone(clip.masks.coverage, self.canvases[-1])).to(device)
         self.step = 0
+        self.rate_share = 1.0
         self.is_between_steps = True
         """Whether the state is whole; not after a step that failed."""
         rates = settings.rates
@@ -73,16 +75,20 @@ class Trainer:
         self._border = torch.tensor(clip.size, device=device) + TILE
         self._kernel = choose_kernel("training step", *self.field.parameters())
         self.optimiser, self._fused = self._choose_step()
+        self._guard = Guard(self)
 
-    def run(self) -> Iterator[TrainingRecord]:
-        """Train to the end. The caller may stop iterating at any point and take the `state`.
+    def run(self, tell: Tell = ignore) -> Iterator[TrainingRecord]:
+        """Train to the end. The caller may stop iterating at any point, `settle` and take the `state`.
 
-        An interrupt waits for the end of a step, so that the state is whole when it is raised.
+        An interrupt waits for the end of a step, so that the state is whole when it is raised. Where memory is too
+        small, or numbers stop being finite, steps are undone and become smaller (`Guard`), which is told;
+        LayerloomError where that does not help.
         """
+        self._guard.tell = tell
         started = reported = time.perf_counter()
         while self.step < self.schedule.steps:
             with postponed_interrupts():
-                self.take_step()
+                self._guard.take_step()
             now = time.perf_counter()
             if now - reported > REPORT_SECONDS or self.step == self.schedule.steps:
                 reported = now
@@ -91,7 +97,7 @@ class Trainer:
     def take_step(self) -> None:
         """The next one, at its rates."""
         self.is_between_steps = False
-        self.optimiser.scale_rates(self.schedule.share_of_rates(self.step))
+        self.optimiser.scale_rates(self.schedule.share_of_rates(self.step) * self.rate_share)
         self._compute_or_replay()
         self.step += 1
         if self.schedule.is_watching(self.step):
@@ -99,6 +105,43 @@ class Trainer:
             colour, steps = self._since_told.tolist()
             self.schedule.note(_colour_psnr(colour / steps))
             self._since_told.zero_()
+        self.is_between_steps = True
+
+    @property
+    def tiles(self) -> int:
+        """Of a step."""
+        return self.sampler.tiles
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to look whether all numbers are finite."""
+        return self.step % CHECK_STEPS[self.device.type] == 0 or self.step >= self.schedule.steps
+
+    def take_tiles(self, tiles: int) -> None:
+        """So many a step from now on."""
+        self._graphs.clear()
+        self.sampler.take(tiles)
+        if self._fused is not None and isinstance(self.optimiser, FlatAdam):
+            self._fused = None  # its arrays go first
+            self._fused = self._fuse(self.optimiser)
+
+    def settle(self) -> None:
+        """Leave only what is finite: else go back to where it was. LayerloomError as `run`."""
+        if self.step:
+            self._guard.settle()
+
+    def keep(self) -> KeptState:
+        """A copy of the state on the device, but for chance."""
+        tensors = {name: value.detach().clone() for name, value in self.tensors().items()}
+        return KeptState(self.step, tensors, (self.schedule.steps, tuple(self.schedule.psnr_db)), len(self.history))
+
+    def return_to(self, kept: KeptState) -> None:
+        """Go back to a kept state. Chance goes on, so other tiles are drawn."""
+        self._load(kept.tensors)
+        self.step = kept.step
+        self.schedule.steps, psnr_db = kept.schedule
+        self.schedule.psnr_db = list(psnr_db)
+        del self.history[kept.reports :]
         self.is_between_steps = True
 
     def take_unrecorded_steps(self) -> None:
@@ -114,13 +157,12 @@ class Trainer:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What `restore` needs to go on as if nothing had been: tensors on the host, and plain values for JSON."""
-        tensors = {f"field.{name}": value for name, value in self.field.state_dict().items()}
-        tensors |= {f"adam.{name}": value for name, value in self.optimiser.state().items()}
-        tensors |= {"recent": self._recent, "since_told": self._since_told, "random": torch.get_rng_state()}
+        tensors = {**self.tensors(), "random": torch.get_rng_state()}
         if self.device.type == "cuda":
             tensors["random_cuda"] = torch.cuda.get_rng_state(self.device)
         history = [asdict(record) for record in self.history]
-        progress = {"step": self.step, "psnr_db": self.schedule.psnr_db, "history": history}
+        smaller = {"tiles": self.tiles, "rate_share": self.rate_share}
+        progress = {**smaller, "step": self.step, "psnr_db": self.schedule.psnr_db, "history": history}
         return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}, progress
 
     def restore(self, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
@@ -129,17 +171,29 @@ class Trainer:
         KeyError, TypeError, ValueError or RuntimeError for what is no such state.
         """
         parts = {name: value.to(self.device) for name, value in tensors.items() if not name.startswith("random")}
-        self.field.load_state_dict({n.removeprefix("field."): v for n, v in parts.items() if n.startswith("field.")})
-        self.optimiser.load({n.removeprefix("adam."): v for n, v in parts.items() if n.startswith("adam.")})
-        self._recent.copy_(parts["recent"])
-        self._since_told.copy_(parts["since_told"])
-        self.step = int(progress["step"])
+        self._load(parts)
+        self._guard.forget()
+        self.step, self.rate_share = int(progress["step"]), float(progress.get("rate_share", 1.0))
+        if progress.get("tiles", self.tiles) != self.tiles:
+            self.take_tiles(int(progress["tiles"]))
         self.history = [TrainingRecord(**entry) for entry in progress["history"]]
         for psnr_db in progress["psnr_db"]:
             self.schedule.note(psnr_db)
         torch.set_rng_state(tensors["random"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random_cuda"], self.device)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that learning changes, as it lies on the device."""
+        field = {f"field.{name}": value for name, value in self.field.state_dict().items()}
+        adam = {f"adam.{name}": value for name, value in self.optimiser.state().items()}
+        return {**field, **adam, "recent": self._recent, "since_told": self._since_told}
+
+    def _load(self, tensors: Mapping[str, Tensor]) -> None:
+        self.field.load_state_dict({n.removeprefix("field."): v for n, v in tensors.items() if n.startswith("field.")})
+        self.optimiser.load({n.removeprefix("adam."): v for n, v in tensors.items() if n.startswith("adam.")})
+        self._recent.copy_(tensors["recent"])
+        self._since_told.copy_(tensors["since_told"])
 
     def _active_terms(self) -> tuple[Term, ...]:
         return tuple(term for term in TERMS if self.step <= term.active_until * self.settings.steps)
@@ -188,8 +242,13 @@ class Trainer:
             note_choice(f"training step on {self.device.type}", "reference", reason)
             return PlainAdam(self.field, rates), None
         adam = FlatAdam(self.field, rates)
+        return adam, self._fuse(adam)
+
+    def _fuse(self, adam: FlatAdam) -> "FusedStep":
+        from layerloom.train.fused.step import FusedStep
+
         constants = self.inverse_motion, self._far_steps, self.zone, PATCH_TILES
-        return adam, fused.FusedStep(self.field, self.sampler, *constants, adam.grads)
+        return FusedStep(self.field, self.sampler, *constants, adam.grads)
 
     def _compute_step(self, terms: tuple[Term, ...]) -> None:
         choice = self.sampler.draw()
