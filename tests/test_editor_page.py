@@ -1,6 +1,7 @@
 """The editor as a person uses it: painting in a browser, and every frame follows as Python's renderer draws it."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +15,14 @@ from truth_project import make_truth_project
 from layerloom import media
 from layerloom.data.project import Project
 from layerloom.editor.session import session_edits
+from layerloom.edits.canvas import Text
 from layerloom.edits.document import Background
 from layerloom.edits.shot import Reverse, Stabilize
 from layerloom.render.stream import render_images
 from layerloom.synthetic.clip import make_clip
 
 FRAMES = 8
+AXE = Path(__file__).parents[1] / "client" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @pytest.fixture(scope="module")
@@ -290,6 +293,67 @@ def test_the_shot_is_changed_and_drawn_by_the_program(browser: Browser, served: 
     page.get_by_role("button", name="The clip's own background again").click()
     until(lambda: revision(page) == 7)
     assert not session_edits(project)
+    page.close()
+
+
+def test_corners_are_pinned(browser: Browser, served: Served, project: Project) -> None:
+    page = open_page(browser, served.address)
+    place = {"x": 120, "y": 70, "frame": 2, "height": 24, "rotation_degrees": 10}
+    words = {"kind": "text", "layer": "background", "text": "LOOM", "place": place}
+    page.evaluate("placed => layerloom.session.request({ type: 'add', placed })", {"id": "words", "edit": words})
+    until(lambda: revision(page) == 1)
+    before = show(page, 2)
+    page.get_by_role("button", name="Choose text").click()
+    page.get_by_role("button", name="a handle at each corner").click()
+    until(lambda: revision(page) == 2)
+    assert psnr(show(page, 2), before) > 40
+    corners = page.evaluate("() => layerloom.session.state.edits[0].edit.place.corners")
+    x, y = corners[2]
+    drag(page, [(x, y), (x + 25, y + 20)])
+    until(lambda: revision(page) == 3)
+    page.keyboard.press("Alt+ArrowLeft")
+    until(lambda: revision(page) == 4)
+    (pinned,) = session_edits(project)
+    assert isinstance(pinned, Text) and pinned.place.corners is not None
+    moved = np.array(pinned.place.corners) - corners
+    np.testing.assert_allclose(moved, [[-1, 0], [-1, 0], [24, 20], [-1, 0]], atol=1)
+    assert psnr(show(page, 5), list(render_images(project, [pinned]))[5]) > 45
+    page.close()
+
+
+def faults(page: Page) -> list[str]:
+    """What axe finds serious or critical on the page as it is."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("() => axe.run()")["violations"]
+    return [
+        f"{fault['id']}: {fault['help']}: {fault['nodes'][0]['html'][:120]}"
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+    ]
+
+
+def test_axe_finds_no_serious_fault(browser: Browser, served: Served) -> None:
+    if not AXE.is_file():
+        assert not os.environ.get("CI"), "CI installs the client's packages (npm ci)"
+        pytest.skip("axe-core is not installed: npm ci in client")
+    page = open_page(browser, served.address)
+    place = {"x": 120, "y": 70, "frame": 2}
+    for name, edit in {
+        "words": {"kind": "text", "layer": "background", "text": "LOOM", "place": place},
+        "held": {"kind": "stabilize", "layer": "background"},
+        "adjusted": {"kind": "adjust", "layer": "object", "hue": 20},
+    }.items():
+        page.evaluate("placed => layerloom.session.request({ type: 'add', placed })", {"id": name, "edit": edit})
+    until(lambda: revision(page) == 3)
+    page.get_by_text("Background, camera, time").click()
+    page.get_by_role("button", name="Choose text").click()
+    page.evaluate("() => layerloom.problem('The stroke is not kept')")
+    assert not faults(page)
+    page.get_by_role("button", name="Close this message").click()
+    for name in ("Keys (?)", "Words on the chosen layer", "Export the film or its layers"):
+        page.get_by_role("button", name=name).click()
+        assert page.get_by_role("dialog").is_visible() and not faults(page)
+        page.keyboard.press("Escape")
     page.close()
 
 

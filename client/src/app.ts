@@ -153,7 +153,7 @@ export class App {
   }
 
   private tools(): HTMLElement {
-    return h("nav", { class: "tools", role: "toolbar", "aria-label": "Tools", "aria-orientation": "vertical" }, ...this.pointer.buttons());
+    return h("nav", { class: "tools", "aria-label": "Tools" }, ...this.pointer.buttons());
   }
 
   /** Where something new is to lie: in the middle of the frame, on the chosen layer. */
@@ -258,6 +258,11 @@ export class App {
     if (isMoved && target.matches("input[type='range']")) return;
     if (event.key === " " && target.matches("button:focus-visible, input, summary")) return;
     const action = this.actions()[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    if (event.altKey && event.key.startsWith("Arrow")) {
+      event.preventDefault();
+      this.pointer.nudge(event.key, event.shiftKey ? 10 : 1);
+      return;
+    }
     if (!action) return;
     event.preventDefault();
     action(event);

@@ -5,7 +5,7 @@ import { uvAt, type Point } from "./maps";
 import { fill } from "./fill";
 import type { PlacedEdit } from "./protocol";
 import type { PenPoint } from "./stroke";
-import { dragged, handleAt, placeOf, Previews } from "./tools/place";
+import { dragged, handleAt, moved, placeOf, Previews } from "./tools/place";
 import { layerUnder, Stroke, type Kind } from "./tools/paint";
 import { button } from "./ui/dom";
 import { icon, type Sign } from "./ui/icons";
@@ -243,17 +243,27 @@ export class Pointer {
     const handle = place && handleAt(view, place, page);
     if (!placed || !place || handle === null || view !== stage.frameView) return;
     const start = view.toPicture(page);
-    let moved = placed;
+    let latest = placed;
     this.drag(
       event,
       (at) => {
         const next = dragged(place, handle, view, start, view.toPicture(at));
-        moved = { ...placed, edit: { ...placed.edit, place: next } as PlacedEdit["edit"] };
+        latest = { ...placed, edit: { ...placed.edit, place: next } as PlacedEdit["edit"] };
         stage.place = next;
-        this.previews.show(moved);
+        this.previews.show(latest);
       },
-      () => moved !== placed && void this.previews.keep(session, moved),
+      () => latest !== placed && void this.previews.keep(session, latest),
     );
+  }
+
+  /** Move what is placed by some pixels of the frame. */
+  nudge(arrow: string, by: number): void {
+    const placed = this.chosenEdit();
+    const place = this.app.stage.place;
+    if (!placed || !place) return;
+    const [x, y] = { ArrowLeft: [-by, 0], ArrowRight: [by, 0], ArrowUp: [0, -by] }[arrow] ?? [0, by];
+    const edit = { ...placed.edit, place: moved(place, [x, y]) } as PlacedEdit["edit"];
+    void this.previews.keep(this.app.session, { ...placed, edit });
   }
 
   /** Fill texels that look alike, of the layer under the pointer. */

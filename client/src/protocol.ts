@@ -175,6 +175,13 @@ export interface PaintingState {
   tiles: TileState[];
 }
 
+/** Say the place of a picture or of words by its four corners, where they lie now. */
+export interface PinCorners {
+  type: "pin";
+  operation: string;
+  id: string;
+}
+
 /** A picture or a video placed on a layer. */
 export interface Place {
   kind: "place";
@@ -317,6 +324,6 @@ export interface Unshadow {
   layer: string;
 }
 
-export type Request = AddEdit | CancelJob | PreviewEdit | Redo | RemoveEdit | ReorderEdit | ReplaceEdit | StartExport | Undo;
+export type Request = AddEdit | CancelJob | PinCorners | PreviewEdit | Redo | RemoveEdit | ReorderEdit | ReplaceEdit | StartExport | Undo;
 
 export type Answer = Done | Failed | Job | State;

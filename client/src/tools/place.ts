@@ -21,6 +21,7 @@ export function handles(view: View, place: At): Map<Handle, Point> {
   const found = new Map<Handle, Point>();
   if (place.corners) {
     place.corners.forEach((corner, number) => found.set(number as Handle, view.toPage(corner)));
+    found.set("middle", view.toPage(middleOf(place.corners)));
     return found;
   }
   const middle = view.toPage([place.x ?? 0, place.y ?? 0]);
@@ -33,10 +34,11 @@ export function handles(view: View, place: At): Map<Handle, Point> {
 export function drawHandles(context: CanvasRenderingContext2D, view: View, place: At): void {
   const found = handles(view, place);
   const points = [...found.values()];
+  const line = place.corners ? points.slice(0, 4) : points;
   context.strokeStyle = "#fff";
   context.lineWidth = 1.5;
   context.beginPath();
-  points.forEach(([x, y], number) => (number ? context.lineTo(x, y) : context.moveTo(x, y)));
+  line.forEach(([x, y], number) => (number ? context.lineTo(x, y) : context.moveTo(x, y)));
   if (place.corners) context.closePath();
   context.stroke();
   for (const [x, y] of points) {
@@ -55,13 +57,30 @@ export function dragged(place: At, handle: Handle, view: View, start: Point, to:
     const corners = place.corners!.map((corner, number) => (number === handle ? to : corner));
     return { ...place, corners: corners as At["corners"] };
   }
-  if (handle === "middle") return { ...place, x: to[0], y: to[1] };
+  if (handle === "middle") return moved(place, place.corners ? minus(to, middleOf(place.corners)) : minus(to, [place.x ?? 0, place.y ?? 0]));
   const middle: Point = [place.x ?? 0, place.y ?? 0];
   const length = (point: Point) => Math.hypot(point[0] - middle[0], point[1] - middle[1]);
   const angle = (Math.atan2(to[1] - middle[1], to[0] - middle[0]) * 180) / Math.PI;
   const grown = length(to) / Math.max(length(start), 1 / view.zoom);
   const height = Math.min(8192, Math.max(2, (place.height ?? 32) * grown));
   return { ...place, rotation_degrees: Math.round(angle * 10) / 10, height: Math.round(height * 10) / 10 };
+}
+
+/** The place so many pixels farther to the right and down. */
+export function moved(place: At, by: Point): At {
+  if (place.corners) {
+    return { ...place, corners: place.corners.map(([x, y]) => [x + by[0], y + by[1]]) as At["corners"] };
+  }
+  return { ...place, x: (place.x ?? 0) + by[0], y: (place.y ?? 0) + by[1] };
+}
+
+function minus(point: Point, other: Point): Point {
+  return [point[0] - other[0], point[1] - other[1]];
+}
+
+function middleOf(corners: Point[]): Point {
+  const sum = corners.reduce(([x, y], [dx, dy]) => [x + dx, y + dy] as Point);
+  return [sum[0] / corners.length, sum[1] / corners.length];
 }
 
 /** The handle under a point of the page. */

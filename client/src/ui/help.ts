@@ -9,6 +9,7 @@ export const KEYS: [string, string][] = [
   ["I O", "begin, end playing here"],
   ["B E S", "brush, eraser, clone"],
   ["G V H", "fill; place words and pictures; move the picture"],
+  ["Alt-arrows", "move what is placed by a pixel (with Shift: ten)"],
   ["[ ]", "smaller, larger brush"],
   ["Alt-click", "pick a colour; with clone, set where to copy from"],
   ["1 2 3", "edited, source, wipe"],

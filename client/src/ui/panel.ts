@@ -3,6 +3,7 @@
 import type { PlacedEdit } from "../protocol";
 import type { BrushSettings } from "../tools/paint";
 import type { Session } from "../session";
+import { placeOf } from "../tools/place";
 import { button, h, keepFocus, slider } from "./dom";
 
 export interface PanelActions {
@@ -119,10 +120,18 @@ export class Panel {
         class: "grow name",
         "aria-pressed": this.actions.chosenEdit() === placed.id,
       }),
+      this.corners(placed, name),
       button("↑", `${name}: lower in the stack`, () => reorder(index - 1), { disabled: index === 0 }),
       button("↓", `${name}: higher in the stack`, () => reorder(index + 1), { disabled: index === count - 1 }),
       button("✕", `${name}: remove`, () => void session.request({ type: "remove", id: placed.id })),
     );
+  }
+
+  /** What is placed can have a handle at each corner. */
+  private corners(placed: PlacedEdit, name: string): HTMLElement | null {
+    const place = placeOf(placed);
+    if (!place || place.corners || this.actions.chosenEdit() !== placed.id) return null;
+    return button("Corners", `${name}: a handle at each corner`, () => void this.session.request({ type: "pin", id: placed.id }));
   }
 
   private takeColour(): void {

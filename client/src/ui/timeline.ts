@@ -38,8 +38,8 @@ export class Timeline {
       this.canvas,
     );
     this.element = h(
-      "div",
-      { class: "time" },
+      "section",
+      { class: "time", "aria-label": "Timeline" },
       h(
         "div",
         { class: "controls" },

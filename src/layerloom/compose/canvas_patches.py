@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from jaxtyping import Float32
+from msgspec.structs import replace
 
 from layerloom.compose.blend import AffineBlend, look_up_blend, make_blend, read_blend, resize_blend
 from layerloom.compose.edited_texture import check_shape
@@ -18,7 +19,7 @@ from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size, pixel_centres
 from layerloom.data.mattes import reveal, stream_mattes
 from layerloom.data.project import Project
-from layerloom.edits.canvas import Blend, Ends, Overlay, Paint, Place, Text
+from layerloom.edits.canvas import At, Blend, Ends, Overlay, Paint, Place, Text
 
 DARKEST_LIGHT = 1e-3
 
@@ -64,6 +65,20 @@ def text_part(project: Project, layer: int, edit: Text) -> Patch | MovingPatch |
     picture, placed = draw_words(project, layer, edit)
     words = resize_blend(make_blend(picture, edit.blend), placed.size)
     return _placed(project, layer, placed, lambda time: words, moves=False)
+
+
+def pin_corners(project: Project, edit: Place | Text) -> Place | Text:
+    """The same edit with its place said by four corners. LayerloomError as for its part."""
+    layer = project.layer_index(edit.layer)
+    if isinstance(edit, Text):
+        placed = draw_words(project, layer, edit)[1]
+    else:
+        size = read_content(project, edit.file, edit.blend, edit.ends).size
+        scale = 1.0 if edit.place.height is None else edit.place.height / size[1]
+        placed = PlacedPicture(project, layer, edit.place, size, scale)
+    first, second, third, fourth = ((float(x), float(y)) for x, y in placed.corners().reshape(4, 2))
+    corners = first, second, third, fourth
+    return replace(edit, place=At(frame=edit.place.frame, corners=corners, rigid=edit.place.rigid))
 
 
 def paint_parts(project: Project, edit: Paint, paint: AffineBlend, hidden: Collection[int]) -> list[Patch | None]:

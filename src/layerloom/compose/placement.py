@@ -72,6 +72,12 @@ class PlacedPicture:
         self._to_plane = to_plane @ np.diag([size[0] / self.size[0], size[1] / self.size[1], 1.0])
         self._texels = self._plane_to_canvas(transform_points(self._to_plane, _spread(self.size, SPOT_POINTS)))
 
+    def corners(self) -> Points:
+        """In the plane that the place is said in: upper left, upper right, lower right, lower left; 2 2 2."""
+        width, height = self.size
+        around = np.array([[[0, 0], [width, 0]], [[width, height], [0, height]]], np.float64)
+        return transform_points(self._to_plane, around)
+
     def look_ups(self, time: float) -> LookUps | None:
         """Where the canvas shows which pixel of the picture, at a time in the project's frames; None if nowhere."""
         if not self.moves:

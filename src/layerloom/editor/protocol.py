@@ -41,6 +41,13 @@ class ReorderEdit(Record, tag_field="type", tag="reorder"):
     index: Annotated[int, Meta(ge=0)]
 
 
+class PinCorners(Record, tag_field="type", tag="pin"):
+    """Say the place of a picture or of words by its four corners, where they lie now."""
+
+    operation: OperationId
+    id: EditId
+
+
 class Undo(Record, tag_field="type", tag="undo"):
     """Take the last change back."""
 
@@ -75,7 +82,9 @@ class CancelJob(Record, tag_field="type", tag="cancel"):
     id: Annotated[str, Meta(max_length=64)]
 
 
-Request = AddEdit | ReplaceEdit | RemoveEdit | ReorderEdit | Undo | Redo | PreviewEdit | StartExport | CancelJob
+Request = (
+    AddEdit | ReplaceEdit | RemoveEdit | ReorderEdit | PinCorners | Undo | Redo | PreviewEdit | StartExport | CancelJob
+)
 
 
 class TileState(Record):

@@ -79,6 +79,8 @@ class Editor:
                 session.remove(name)
             case protocol.ReorderEdit(_, name, index):
                 session.reorder(name, index)
+            case protocol.PinCorners(_, name):
+                session.pin(name)
             case protocol.PreviewEdit(_, placed):
                 session.preview(placed and self.uploads.placed(placed))
                 self._send_all(self.pages.state(()))

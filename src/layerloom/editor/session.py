@@ -4,7 +4,10 @@ import hashlib
 from collections.abc import Callable, Iterable
 from threading import RLock
 
+from msgspec.structs import replace
+
 from layerloom import media
+from layerloom.compose.canvas_patches import pin_corners
 from layerloom.compose.composition import Composition, compose
 from layerloom.core.errors import LayerloomError
 from layerloom.data.project import Project
@@ -25,7 +28,7 @@ from layerloom.editor.changes import (
 )
 from layerloom.editor.journal import Journal, Painting, Snapshot, Step, read_journal
 from layerloom.editor.tiles import Tile, TileStore
-from layerloom.edits.canvas import Overlay
+from layerloom.edits.canvas import Overlay, Place, Text
 from layerloom.edits.document import Edit
 
 FOLDER = "edits"
@@ -108,6 +111,15 @@ class EditSession:
         with self._lock:
             at = min(index, len(self._list.edits) - 1)
             self._do(Reordered(name, self._list.index_of(name), at))
+
+    def pin(self, name: str) -> None:
+        """An edit that lies somewhere has its place said by four corners. LayerloomError if there is no such edit."""
+        with self._lock:
+            placed = self._list.edits[self._list.index_of(name)]
+            if not isinstance(placed.edit, Place | Text):
+                raise LayerloomError(f"edit '{name}': only pictures, videos and words that are placed have corners")
+            if placed.edit.place.corners is None:
+                self.replace(replace(placed, edit=pin_corners(self.project, placed.edit)))
 
     def paint(self, layer: str, tiles: Iterable[tuple[int, int, Tile]]) -> None:
         """A stroke: the tiles (column, row, pixels) that it leaves on a layer.
