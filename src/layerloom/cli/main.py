@@ -18,7 +18,7 @@ from typing import Any
 import tyro
 from tyro.conf import FlagCreatePairsOff
 
-from layerloom.cli.commands import cache, decompose, demo, edit, evaluate, export, info, render
+from layerloom.cli.commands import batch, cache, decompose, demo, edit, evaluate, export, info, render
 from layerloom.core.errors import LayerloomError
 from layerloom.core.interrupts import Terminated, terminations_as_interrupts
 
@@ -27,6 +27,7 @@ DESCRIPTION = "Turn a video into layers that are edited as still images, and the
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo.demo,
     "decompose": decompose.decompose,
+    "batch": batch.batch,
     "info": info.info,
     "render": render.render,
     "export": export.export,

@@ -10,6 +10,8 @@ from typing import Generic, TypeVar
 MOST_THREADS = 16
 """Each holds some frames' worth of images."""
 
+_limits = [MOST_THREADS]
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -100,4 +102,9 @@ class Hand(Generic[Item]):
 def thread_count() -> int:
     """Cores that this process may use, up to MOST_THREADS."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(allowed or 1, MOST_THREADS)
+    return min(allowed or 1, _limits[0])
+
+
+def limit_threads(count: int) -> None:
+    """Let this process use no more than `count` of its cores from now on, where others work beside it."""
+    _limits[0] = min(count, MOST_THREADS)
