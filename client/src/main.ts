@@ -1,12 +1,14 @@
 import "./style.css";
+import "./footage/footage.css";
 import { App } from "./app";
+import { FootageApp, type FootageFacts } from "./footage/app";
 import { GraphicsError } from "./gl/context";
 import type { Facts } from "./session";
 import { h } from "./ui/dom";
 
 declare global {
   interface Window {
-    layerloom?: App;
+    layerloom?: App | FootageApp;
   }
 }
 
@@ -15,7 +17,8 @@ async function start(): Promise<void> {
   try {
     const answer = await fetch("/api/project");
     if (!answer.ok) throw new Error(`The program answered ${answer.status}.`);
-    window.layerloom = new App(root, (await answer.json()) as Facts);
+    const facts = (await answer.json()) as Facts | FootageFacts;
+    window.layerloom = "footage" in facts ? new FootageApp(root, facts) : new App(root, facts);
   } catch (error) {
     const words = error instanceof Error ? error.message : String(error);
     const advice = error instanceof GraphicsError ? " Another browser, or another graphics driver, may do." : "";

@@ -24,6 +24,7 @@ from layerloom.core.quality import check_quality
 from layerloom.data.clip import Clip
 from layerloom.data.layer_store import BakedLayer
 from layerloom.data.project import Project
+from layerloom.model.field import LayeredField
 from layerloom.model.storage import field_to_arrays
 from layerloom.ops.dispatch import kernel_report
 from layerloom.train.checkpoint import Checkpoint, checkpoint_folder, is_resumable, resume_key
@@ -34,6 +35,12 @@ CHECKPOINT_SECONDS = {"cpu": 30.0, "cuda": 10.0}
 """At most so much work is lost when a run is killed."""
 LEAST_DISK_BYTES = 2**29
 """Of weights with Adam's moments, however small the clip."""
+
+OnField = Callable[[LayeredField], None]
+
+
+def _unseen(field: LayeredField) -> None:
+    """Nobody looks."""
 
 
 def decompose(
@@ -46,13 +53,15 @@ def decompose(
     resume: bool = False,
     settings: TrainSettings | None = None,
     on_progress: OnProgress = silent,
+    on_field: OnField = _unseen,
 ) -> Project:
     """Learn a clip's layers and store them at `out`, complete or not at all.
 
     clip: what `prepare` made, or a function that makes it, which is called once `out` is known to be free. Then nobody
     else holds the clip's flow, most of its memory, which is let go of as soon as it is no longer needed. quality:
     "draft", "standard" or "fine", how long to learn; by default what the clip was prepared for. device: "auto", "cpu"
-    or "cuda". seed: of everything random. settings: instead of those that quality, device and seed stand for.
+    or "cuda". seed: of everything random. settings: instead of those that quality, device and seed stand for. on_field:
+    is shown what is being learned about twice a second, between two steps, on the caller's thread.
 
     Interrupted, it leaves `out`.partial, from which `resume=True` goes on. LayerloomError where `out` exists or cannot
     be written, or where there is nothing to resume.
@@ -70,7 +79,7 @@ def decompose(
         clip = clip.without_flow()
         if resume and is_resumable(out):
             checkpoint.load(trainer)
-        seconds = _train(trainer, checkpoint, on_progress)
+        seconds = _train(trainer, checkpoint, on_progress, on_field)
         layers, figures = _bake(trainer, clip, on_progress)
         on_progress(Progress("store", 0.0))
         project = Project.create(
@@ -125,7 +134,7 @@ def _reserved(out: Path, resume: bool) -> Generator[None]:
                 checkpoint_folder(out).rmdir()  # unless there is something in it
 
 
-def _train(trainer: Trainer, checkpoint: Checkpoint, on_progress: OnProgress) -> float:
+def _train(trainer: Trainer, checkpoint: Checkpoint, on_progress: OnProgress, on_field: OnField) -> float:
     """Run to the end, with checkpoints now and then, when interrupted and at the end. Returns the seconds it took."""
     started = stored = time.perf_counter()
     checkpoint.keep_room(trainer)
@@ -143,6 +152,7 @@ def _train(trainer: Trainer, checkpoint: Checkpoint, on_progress: OnProgress) ->
     try:
         for record in trainer.run(tell):
             on_progress(Progress("train", record.step / record.steps, psnr_db=record.psnr))
+            on_field(trainer.field)
             if time.perf_counter() - stored > CHECKPOINT_SECONDS[trainer.device.type]:
                 save()
                 stored = time.perf_counter()

@@ -23,12 +23,17 @@ export const KEYS: [string, string][] = [
 ];
 
 export function openHelp(): void {
+  openKeys(KEYS, "What you paint is kept as you paint it; there is nothing to save.");
+}
+
+/** A list of keys, and a word on how work is kept. */
+export function openKeys(listed: [string, string][], word: string): void {
   const dialog = h(
     "dialog",
     { "aria-label": "Keys" },
     h("h2", {}, "Keys"),
-    h("table", {}, ...KEYS.map(([keys, what]) => h("tr", {}, h("td", {}, h("kbd", {}, keys)), h("td", {}, what)))),
-    h("p", { class: "quiet" }, "What you paint is kept as you paint it; there is nothing to save."),
+    h("table", {}, ...listed.map(([keys, what]) => h("tr", {}, h("td", {}, h("kbd", {}, keys)), h("td", {}, what)))),
+    h("p", { class: "quiet" }, word),
     h("form", { method: "dialog" }, h("button", { type: "submit" }, "Close")),
   );
   dialog.addEventListener("close", () => dialog.remove());

@@ -6,6 +6,8 @@ const PATHS = {
   clone: "M8 8h12v12H8zM4 16V4h12",
   fill: "M4 11 11 4l7 7-7 7zM11 4 8 1M20 14c2 3 2 5 0 5s-2-2 0-5z",
   place: "M5 5h14v14H5zM3 3h4v4H3zM17 3h4v4h-4zM3 17h4v4H3zM17 17h4v4h-4z",
+  box: "M4 4h5M15 4h5v5M20 15v5h-5M9 20H4v-5M4 9V4",
+  point: "M12 5v14M5 12h14M12 2a10 10 0 1 0 .01 0",
   hand: "M12 2v20M2 12h20M9 5l3-3 3 3M9 19l3 3 3-3M5 9l-3 3 3 3M19 9l3 3-3 3",
   play: "M7 4v16l13-8z",
   pause: "M7 4h4v16H7zM14 4h4v16h-4z",

@@ -5,6 +5,9 @@ import type { Facts } from "../session";
 import { button, h } from "./dom";
 import { icon } from "./icons";
 
+/** What the timeline has to know of a film. */
+export type FilmFacts = Pick<Facts, "width" | "height" | "frames" | "first_frame" | "seconds" | "fps">;
+
 export class Timeline {
   readonly element: HTMLElement;
   private readonly canvas = h("canvas", { "aria-hidden": "true" });
@@ -16,7 +19,7 @@ export class Timeline {
   private readonly thumbnails = new Map<number, ImageBitmap | null>();
 
   constructor(
-    private readonly facts: Facts,
+    private readonly facts: FilmFacts,
     private readonly player: Player,
   ) {
     this.playing = button(icon("play"), "Play or pause (space)", () => this.toggle());

@@ -11,7 +11,7 @@ from rich import progress as bars
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from layerloom.core.progress import Progress
+from layerloom.core.progress import Pace, Progress
 
 JSON_INTERVAL_SECONDS = 0.5
 LOG_INTERVAL_SECONDS = 10.0
@@ -32,7 +32,7 @@ class Console:
             disable=as_json or not sys.stderr.isatty(),
         )
         self._tasks: dict[str, TaskID] = {}
-        self._first_pieces: dict[str, tuple[float, float]] = {}
+        self._pace = Pace()
         self._stage: str | None = None
         self._last_line = time.perf_counter()
 
@@ -49,7 +49,7 @@ class Console:
         """Show a sign of life."""
         is_new = progress.stage != self._stage
         self._stage = progress.stage
-        left = self._seconds_left(progress)
+        left = self._pace.seconds_left(progress)
         if progress.message is not None and not self.as_json:
             self.note(progress.message)
         if not self._bars.disable:
@@ -96,14 +96,6 @@ class Console:
         widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
         for label, entry, meaning in rows:
             print(f"{label:<{widths[0]}}  {entry:<{widths[1] if meaning else 0}}  {meaning}".rstrip(), flush=True)
-
-    def _seconds_left(self, progress: Progress) -> float | None:
-        """By the pace since a stage's first piece, which takes longer: it loads and compiles."""
-        if not 0 < progress.done < 1:
-            return None
-        now = time.perf_counter()
-        begun, first = self._first_pieces.setdefault(progress.stage, (now, progress.done))
-        return (now - begun) * (1 - progress.done) / (progress.done - first) if progress.done > first else None
 
     def _is_due(self, progress: Progress, interval_seconds: float) -> bool:
         """Whether the last line is long past, or a line of JSON bears a message."""

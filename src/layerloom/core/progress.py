@@ -1,5 +1,6 @@
 """How long steps report that they live."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,3 +29,18 @@ OnProgress = Callable[[Progress], None]
 
 def silent(progress: Progress) -> None:
     """Take no notice."""
+
+
+class Pace:
+    """How long a stage will take, by the pace since its first piece, which takes longer: it loads and compiles."""
+
+    def __init__(self) -> None:
+        self._first_pieces: dict[str, tuple[float, float]] = {}
+
+    def seconds_left(self, progress: Progress) -> float | None:
+        """Of the stage that the progress is of; None as long as nothing can be said."""
+        if not 0 < progress.done < 1:
+            return None
+        now = time.perf_counter()
+        begun, first = self._first_pieces.setdefault(progress.stage, (now, progress.done))
+        return (now - begun) * (1 - progress.done) / (progress.done - first) if progress.done > first else None

@@ -7,15 +7,22 @@ import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from layerloom.core.errors import LayerloomError
 from layerloom.data.project import Project
 from layerloom.editor.security import Guard, new_token
 from layerloom.editor.server import Editor, make_app
 from layerloom.editor.session import EditSession
+from layerloom.editor.stage_switch import Switch
 from layerloom.render.renderer import Renderer
+
+if TYPE_CHECKING:
+    from layerloom.editor.footage.source import FootageChoice
 
 LOOPBACK = "127.0.0.1"
 
@@ -36,16 +43,44 @@ def serve(project: Project, place: Place, tell: Callable[[str], None]) -> None:
     LayerloomError where the port is taken, or the host is another than this machine's own without being allowed.
     """
     check_host(place)
-    session = EditSession(project)
+    app = make_app(Editor(EditSession(project), Renderer(project)))
+    _run(app, place, tell)
+
+
+def serve_footage(choice: "FootageChoice", out: Path, place: Place, tell: Callable[[str], None]) -> None:
+    """Serve the page where objects are selected in footage and layers learned; then, at the same address, the editor
+    of the project that is made at `out`. LayerloomError as `serve`, and for footage that cannot be opened.
+    """
+    from layerloom.editor.footage.server import FootageEditor, make_footage_app  # PyTorch takes seconds to load
+
+    check_host(place)
+    footage = FootageEditor(choice, out)
+    switch = Switch(make_footage_app(footage), footage.close)
+
+    def open_project() -> None:
+        project = Project.open(out)
+        session = EditSession(project)
+        switch.turn(make_app(Editor(session, Renderer(project))), session.close)
+        footage.opened()
+
+    footage.learner.on_ended = open_project
+    _run(switch, place, tell)
+
+
+def _run(app: ASGIApp, place: Place, tell: Callable[[str], None]) -> None:
+    """Serve an application behind a guard until ctrl-C."""
     token = new_token()
     with listening(place) as taken:
         host, port = taken.getsockname()[:2]
         names = {
             f"{name}:{port}" for name in {host, place.host, *(("localhost", LOOPBACK) if is_loopback(host) else ())}
         }
-        guard = Guard(make_app(Editor(session, Renderer(project))), token, frozenset(names))
         settings = uvicorn.Config(
-            guard, log_level="error", access_log=False, ws="websockets-sansio", timeout_graceful_shutdown=2
+            Guard(app, token, frozenset(names)),
+            log_level="error",
+            access_log=False,
+            ws="websockets-sansio",
+            timeout_graceful_shutdown=2,
         )
         server = uvicorn.Server(settings)
         address = f"http://{host}:{port}/?token={token}"

@@ -2,34 +2,29 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
-from importlib.resources import files
-from pathlib import Path
+from contextlib import asynccontextmanager
 from typing import Any
 
-import cv2
 import msgspec
 import numpy as np
 from fastapi import FastAPI, HTTPException, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.responses import FileResponse
-from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 
 from layerloom import media
 from layerloom.core.errors import LayerloomError
-from layerloom.core.records import parse_one_of, record_values
+from layerloom.core.records import parse_one_of
 from layerloom.editor import map_stream, protocol
 from layerloom.editor.changes import TILE_TEXELS, Change
 from layerloom.editor.jobs import Jobs
 from layerloom.editor.page_state import PageState
+from layerloom.editor.replies import jpeg, page_files, png, rgb8, send_quietly, text_of, thumbnail_of
 from layerloom.editor.session import EditSession
 from layerloom.editor.uploads import Uploads
 from layerloom.render.renderer import Renderer
 
 BINARY = "application/octet-stream"
 MOST_STROKE_BYTES = 256 * 2**20
-JPEG_QUALITY = 95
-THUMBNAIL_LONG_EDGE = 160
 
 
 class Editor:
@@ -50,7 +45,7 @@ class Editor:
         self._loop = asyncio.get_running_loop()
         self._sockets.add(socket)
         try:
-            await socket.send_text(_text(self.pages.state()))
+            await socket.send_text(text_of(self.pages.state()))
             while True:
                 await socket.send_text(await run_in_threadpool(self._answer, await socket.receive_text()))
         except WebSocketDisconnect:
@@ -64,9 +59,9 @@ class Editor:
             request = parse_one_of(text, protocol.Request)
             operation = request.operation
             self._carry_out(request)
-            return _text(protocol.Done(operation, self.session.revision))
+            return text_of(protocol.Done(operation, self.session.revision))
         except LayerloomError as error:
-            return _text(protocol.Failed(operation, str(error)))
+            return text_of(protocol.Failed(operation, str(error)))
 
     def _carry_out(self, request: Any) -> None:
         session = self.session
@@ -98,9 +93,9 @@ class Editor:
 
     def _send_all(self, answer: protocol.Answer) -> None:
         """To all pages, from any thread."""
-        text = _text(answer)
+        text = text_of(answer)
         for socket in tuple(self._sockets):
-            asyncio.run_coroutine_threadsafe(_send(socket, text), self._loop)
+            asyncio.run_coroutine_threadsafe(send_quietly(socket, text), self._loop)
 
     def paint(self, layer: int, head: dict[str, Any], data: bytes) -> None:
         """A stroke: tiles of straight RGBA, one after the other in the order in which the head names them."""
@@ -125,13 +120,7 @@ def make_app(editor: Editor) -> FastAPI:
     _add_reading(app, editor)
     _add_edited(app, editor)
     _add_writing(app, editor)
-    static = Path(str(files("layerloom.editor").joinpath("static")))
-
-    @app.get("/")
-    def page() -> FileResponse:
-        return FileResponse(static / "index.html", headers={"cache-control": "no-store"})
-
-    app.mount("/", StaticFiles(directory=static), name="static")
+    page_files(app)
     return app
 
 
@@ -145,14 +134,13 @@ def _add_reading(app: FastAPI, editor: Editor) -> None:
 
     @app.get("/api/source/{frame}")
     def source(frame: int, lossless: bool = False) -> Response:
-        picture = _rgb8(editor.renderer.picture(_frame(editor, frame)))
-        return _png(picture) if lossless else _jpeg(picture)
+        picture = rgb8(editor.renderer.picture(_frame(editor, frame)))
+        return png(picture) if lossless else jpeg(picture)
 
     @app.get("/api/thumbnail/{frame}")
     def thumbnail(frame: int) -> Response:
-        picture = _rgb8(editor.renderer.picture(_frame(editor, frame)))
-        scale = THUMBNAIL_LONG_EDGE / max(picture.shape)
-        return _jpeg(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), 80)
+        picture = rgb8(editor.renderer.picture(_frame(editor, frame)))
+        return thumbnail_of(picture)
 
     @app.get("/api/maps/{frame}")
     def maps(frame: int) -> Response:
@@ -194,7 +182,7 @@ def _add_edited(app: FastAPI, editor: Editor) -> None:
         if not 0 <= frame < len(composition.shots.shots):
             raise HTTPException(404, f"frame {frame}: the shot has {len(composition.shots.shots)}")
         picture = editor.renderer.draw(composition, frame, scale=min(max(scale, 0.1), 1.0))
-        return _png(_rgb8(picture)) if scale == 1 else _jpeg(_rgb8(picture))
+        return png(rgb8(picture)) if scale == 1 else jpeg(rgb8(picture))
 
     @app.get("/api/exports/{name}")
     def exported(name: str) -> FileResponse:
@@ -208,7 +196,7 @@ def _add_edited(app: FastAPI, editor: Editor) -> None:
         found = session.composition().backdrop
         if found is None:
             raise HTTPException(404, "no new background")
-        return _png(media.quantise(found.fit(project.source.size), 8))
+        return png(media.quantise(found.fit(project.source.size), 8))
 
     @app.websocket("/api/session")
     async def speak(socket: WebSocket) -> None:
@@ -260,15 +248,6 @@ def _head(data: bytes) -> dict[str, Any]:
         raise LayerloomError(f"a stroke whose head cannot be read: {error}") from None
 
 
-async def _send(socket: WebSocket, text: str) -> None:
-    with suppress(WebSocketDisconnect, RuntimeError):  # the page was closed meanwhile; `serve` sees to it
-        await socket.send_text(text)
-
-
-def _text(record: Any) -> str:
-    return msgspec.json.encode(record_values(record)).decode("utf-8")
-
-
 def _frame(editor: Editor, frame: int) -> int:
     if not 0 <= frame < editor.project.source.frames:
         raise HTTPException(404, f"frame {frame}: the project has {editor.project.source.frames}")
@@ -279,19 +258,3 @@ def _layer(editor: Editor, layer: int) -> int:
     if not 0 <= layer < len(editor.project.layers):
         raise HTTPException(404, f"layer {layer}: the project has {len(editor.project.layers)}")
     return layer
-
-
-def _rgb8(picture: np.ndarray) -> np.ndarray:
-    return picture if picture.dtype == np.uint8 else media.quantise(media.to_float(picture), 8)
-
-
-def _jpeg(picture: np.ndarray, quality: int = JPEG_QUALITY) -> Response:
-    flags = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    _, data = cv2.imencode(".jpg", picture[..., 2::-1], flags)
-    return Response(data.tobytes(), media_type="image/jpeg")
-
-
-def _png(picture: np.ndarray) -> Response:
-    order = picture[..., 2::-1] if picture.shape[2] == 3 else picture[..., [2, 1, 0, 3]]
-    _, data = cv2.imencode(".png", order, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    return Response(data.tobytes(), media_type="image/png")

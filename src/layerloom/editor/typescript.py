@@ -1,25 +1,29 @@
 """The page's types, made from the classes of the messages, so that both sides speak of the same.
 
 python -m layerloom.editor.typescript > client/src/protocol.ts
+python -m layerloom.editor.typescript footage > client/src/footage/protocol.ts
 """
 
+import sys
+from types import ModuleType
 from typing import Any
 
 import msgspec
 
 from layerloom.editor import protocol
+from layerloom.editor.footage import messages
 
 HEAD = "/** Messages between page and program. Made by `python -m layerloom.editor.typescript`; not to be edited. */\n"
 
 
-def typescript() -> str:
-    """The text of protocol.ts."""
+def typescript(module: ModuleType = protocol) -> str:
+    """The text of protocol.ts. module: has the unions Request and Answer."""
     _, components = msgspec.json.schema_components(
-        [protocol.Request, protocol.Answer], schema_hook=lambda custom: {"type": "string"}, ref_template="{name}"
+        [module.Request, module.Answer], schema_hook=lambda custom: {"type": "string"}, ref_template="{name}"
     )
     parts = [HEAD, *(_interface(name, schema) for name, schema in sorted(components.items()))]
     for name in ("Request", "Answer"):
-        members = sorted(kind.__name__ for kind in getattr(protocol, name).__args__)
+        members = sorted(kind.__name__ for kind in getattr(module, name).__args__)
         parts.append(f"export type {name} = {' | '.join(members)};\n")
     return "\n".join(parts)
 
@@ -59,4 +63,4 @@ def _simple(schema: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    print(typescript(), end="")
+    print(typescript(messages if sys.argv[1:] == ["footage"] else protocol), end="")

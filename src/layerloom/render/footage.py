@@ -1,12 +1,11 @@
 """The source's pictures that shots need: decoded once, in the order in which they are asked for, a few of them kept."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from threading import Lock
 
 import numpy as np
 
 from layerloom.core.parallel import thread_count
-from layerloom.data.project import Project
 
 NEAR_FRAMES = 8
 """A picture this little ahead is reached by reading on, others by going to it."""
@@ -18,8 +17,9 @@ KEPT_PICTURES = 10
 class Footage:
     """Threads may share it; one decodes at a time."""
 
-    def __init__(self, project: Project) -> None:
-        self._project = project
+    def __init__(self, read: Callable[[range], Iterator[np.ndarray]], frames: range) -> None:
+        """read: the pictures of some frames of the source, in their order. frames: those of the source to be shown."""
+        self._read, self._all = read, frames
         self._frames: Iterator[np.ndarray] = iter(())
         self._next = -1
         self._recent: dict[int, np.ndarray] = {}
@@ -28,7 +28,7 @@ class Footage:
         self._lock = Lock()
 
     def picture(self, frame: int) -> np.ndarray:
-        """The picture of one of the project's frames, h w 3, uint8 or uint16; not to be written to.
+        """The picture of one of the frames, counted from the first: h w 3, uint8 or uint16; not to be written to.
 
         LayerloomError if the source is gone or has changed.
         """
@@ -44,7 +44,7 @@ class Footage:
         if not 0 <= frame - self._next < NEAR_FRAMES or self._next < 0:
             # Before what was read: the shot may run backwards.
             start = max(0, frame - NEAR_FRAMES + 1) if frame < self._next else frame
-            self._frames, self._next = self._project.read_source(self._project.source_range[start:]), start
+            self._frames, self._next = self._read(self._all[start:]), start
         while self._next <= frame:
             self._recent[self._next] = next(self._frames)
             self._next += 1

@@ -45,7 +45,7 @@ class Renderer:
         self._bit_depth = project.source_bit_depth
         self._refines = project.training_size != project.source.size and project.source_exists
         self._backend, self._pyramids = make_backend(project, device), Pyramids(project)
-        self._footage = Footage(project)
+        self._footage = Footage(project.read_source, project.source_range)
         self._mattes = BoundedCache[np.ndarray](MOST_BYTES_OF_MATTES, lambda planes: planes.nbytes)
         self._adjusted: list[AdjustedFootage] = []
 

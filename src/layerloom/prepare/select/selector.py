@@ -77,6 +77,21 @@ class Selector:
         self._first = first_frame
         self._memory = Memory()
 
+    @property
+    def flow(self) -> tuple[FlowField, ...]:
+        """Between the frames, found when it is first asked for."""
+        return self._footage.flow
+
+    @property
+    def frames(self) -> Video:
+        """At the size that masks are made at."""
+        return self._footage.small
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether `warm_up` has nothing left to do."""
+        return self._footage.known_evidence is not None
+
     def warm_up(self) -> None:
         """Find flow and evidence now, which the first `spread` would wait for."""
         _ = self._footage.evidence
