@@ -15,7 +15,8 @@ from truth_project import make_truth_project
 from layerloom import media
 from layerloom.data.project import Project
 from layerloom.editor.session import session_edits
-from layerloom.edits.canvas import Text
+from layerloom.edits.adjust import Adjust
+from layerloom.edits.canvas import Overlay, Text
 from layerloom.edits.document import Background
 from layerloom.edits.shot import Reverse, Stabilize
 from layerloom.render.stream import render_images
@@ -293,6 +294,31 @@ def test_the_shot_is_changed_and_drawn_by_the_program(browser: Browser, served: 
     page.get_by_role("button", name="The clip's own background again").click()
     until(lambda: revision(page) == 7)
     assert not session_edits(project)
+    page.close()
+
+
+def test_what_is_painted_becomes_the_part_that_is_adjusted(browser: Browser, served: Served, project: Project) -> None:
+    page = open_page(browser, served.address)
+    source = show(page, 1)
+    page.get_by_role("button", name="Layer object").click()
+    page.get_by_role("button", name="Adjust what is painted").click()
+    page.get_by_text("nothing is painted on 'object'").wait_for()
+    page.get_by_role("button", name="Close this message").click()
+    x, y = object_middle(project, 1)
+    drag(page, [(x - 12, y), (x + 12, y)])
+    until(lambda: revision(page) == 1)
+    page.get_by_role("button", name="Adjust what is painted").click()
+    until(lambda: revision(page) == 3)
+    (edit,) = session_edits(project)
+    assert isinstance(edit, Adjust) and edit.region is not None and edit.saturation == 0
+    expected = list(render_images(project, [edit]))[1]
+    until(lambda: psnr(show(page, 1), expected) > 45)
+    changed = (expected != source).any(-1)
+    assert 100 < changed.sum() < 3000 and np.ptp(expected[round(y), round(x)]) < np.ptp(source[round(y), round(x)])
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_role("button", name="Undo").click()
+    until(lambda: revision(page) == 5)
+    assert isinstance(*session_edits(project), Overlay)
     page.close()
 
 

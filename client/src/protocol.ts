@@ -20,6 +20,14 @@ export interface Adjust {
   region?: string | null;
 }
 
+/** Adjust the part of a layer that is painted on: the painting becomes the region of a new edit. */
+export interface AdjustPainted {
+  type: "adjust_painted";
+  operation: string;
+  id: string;
+  layer: string;
+}
+
 /** Where a picture lies: in pixels of a frame, or in texels of the layer's canvas where `frame` is None. Either x, y (of its middle), height and rotation_degrees (clockwise), or `corners`: upper left, upper right, lower right, lower left. Without a height a picture has its own; a text's height is that of its font, 32 if not given. rigid: in every other frame it stays flat, pinned to where its middle is; otherwise it bends with the surface. */
 export interface At {
   x?: number | null;
@@ -324,6 +332,6 @@ export interface Unshadow {
   layer: string;
 }
 
-export type Request = AddEdit | CancelJob | PinCorners | PreviewEdit | Redo | RemoveEdit | ReorderEdit | ReplaceEdit | StartExport | Undo;
+export type Request = AddEdit | AdjustPainted | CancelJob | PinCorners | PreviewEdit | Redo | RemoveEdit | ReorderEdit | ReplaceEdit | StartExport | Undo;
 
 export type Answer = Done | Failed | Job | State;

@@ -33,8 +33,9 @@ export class AdjustPanel {
   ) {
     this.previews = new Previews(session.connection);
     const reset = button("Reset", "Take the layer's adjustment away", () => void this.reset());
+    const painted = button("Painted part", "Adjust what is painted on the layer: the painting becomes the region", () => void this.takePainting());
     const region = button("Region…", "Adjust a part: a picture of the texture's shape that is white, or opaque, there", () => void this.addRegion());
-    this.element.append(this.title, ...SLIDERS.map((one) => this.slider(...one)), this.where, h("div", { class: "row" }, region, reset));
+    this.element.append(this.title, ...SLIDERS.map((one) => this.slider(...one)), this.where, h("div", { class: "row wrap" }, painted, region, reset));
   }
 
   show(): void {
@@ -101,6 +102,11 @@ export class AdjustPanel {
   private async reset(): Promise<void> {
     const placed = this.placed();
     if (placed) await this.session.request({ type: "remove", id: placed.id });
+  }
+
+  private async takePainting(): Promise<void> {
+    const id = `region-${Date.now().toString(36)}`;
+    if (await this.session.request({ type: "adjust_painted", id, layer: this.layer() })) this.choose(id);
   }
 
   private async addRegion(): Promise<void> {

@@ -48,6 +48,14 @@ class PinCorners(Record, tag_field="type", tag="pin"):
     id: EditId
 
 
+class AdjustPainted(Record, tag_field="type", tag="adjust_painted"):
+    """Adjust the part of a layer that is painted on: the painting becomes the region of a new edit."""
+
+    operation: OperationId
+    id: EditId
+    layer: LayerName
+
+
 class Undo(Record, tag_field="type", tag="undo"):
     """Take the last change back."""
 
@@ -83,7 +91,17 @@ class CancelJob(Record, tag_field="type", tag="cancel"):
 
 
 Request = (
-    AddEdit | ReplaceEdit | RemoveEdit | ReorderEdit | PinCorners | Undo | Redo | PreviewEdit | StartExport | CancelJob
+    AddEdit
+    | ReplaceEdit
+    | RemoveEdit
+    | ReorderEdit
+    | PinCorners
+    | AdjustPainted
+    | Undo
+    | Redo
+    | PreviewEdit
+    | StartExport
+    | CancelJob
 )
 
 

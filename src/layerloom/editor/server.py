@@ -74,6 +74,8 @@ class Editor:
                 session.remove(name)
             case protocol.ReorderEdit(_, name, index):
                 session.reorder(name, index)
+            case protocol.AdjustPainted(_, name, layer):
+                session.adjust_painted(name, layer, self.uploads.folder)
             case protocol.PinCorners(_, name):
                 session.pin(name)
             case protocol.PreviewEdit(_, placed):

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from threading import RLock
 
 from msgspec.structs import replace
@@ -28,6 +29,7 @@ from layerloom.editor.changes import (
 )
 from layerloom.editor.journal import Journal, Painting, Snapshot, Step, read_journal
 from layerloom.editor.tiles import Tile, TileStore
+from layerloom.edits.adjust import Adjust
 from layerloom.edits.canvas import Overlay, Place, Text
 from layerloom.edits.document import Edit
 
@@ -121,6 +123,22 @@ class EditSession:
             if placed.edit.place.corners is None:
                 self.replace(replace(placed, edit=pin_corners(self.project, placed.edit)))
 
+    def adjust_painted(self, name: str, layer: str, folder: Path) -> None:
+        """The layer's painting is taken off, and what it covered is the region of a new adjustment, grey at first.
+
+        folder: where the region's picture is kept. LayerloomError where nothing is painted.
+        """
+        with self._lock:
+            tiles = self.painted_tiles(layer)
+            if not tiles:
+                raise LayerloomError(f"nothing is painted on '{layer}': paint where its colours are to change")
+            canvas = self.project.layers[self.project.layer_index(layer)].canvas
+            path = folder / f"{_digest(tiles)[:24]}.png"
+            if not path.exists():
+                media.write_image(path, self.tiles.assemble(tiles, canvas))
+            self._do(Painted(layer, tuple(TileChange(*place, held, None) for place, held in sorted(tiles.items()))))
+            self.add(PlacedEdit(name, Adjust(layer, saturation=0, region=path)))
+
     def paint(self, layer: str, tiles: Iterable[tuple[int, int, Tile]]) -> None:
         """A stroke: the tiles (column, row, pixels) that it leaves on a layer.
 
@@ -202,8 +220,7 @@ class EditSession:
         self._journal.close()
 
     def _overlay(self, layer: str, tiles: dict[tuple[int, int], str]) -> Overlay:
-        names = ",".join(f"{column} {row} {name}" for (column, row), name in sorted(tiles.items()))
-        path = self.folder / "painted" / f"{layer}-{hashlib.sha256(names.encode()).hexdigest()[:16]}.png"
+        path = self.folder / "painted" / f"{layer}-{_digest(tiles)[:16]}.png"
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
             canvas = self.project.layers[self.project.layer_index(layer)].canvas
@@ -289,6 +306,12 @@ class EditSession:
         self._undone.clear()
         needed = hashes_in(self._list.tiles).union(*(hashes_of(change) for change in self._done))
         self.tiles.keep_only(needed)
+
+
+def _digest(tiles: dict[tuple[int, int], str]) -> str:
+    """Names a painting after what it holds."""
+    names = ",".join(f"{column} {row} {name}" for (column, row), name in sorted(tiles.items()))
+    return hashlib.sha256(names.encode()).hexdigest()
 
 
 def session_edits(project: Project) -> tuple[Edit, ...]:

@@ -24,7 +24,7 @@ class Uploads:
     MOST_BYTES: ClassVar[int] = 512 * 2**20
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
     def take(self, name: str, data: bytes) -> str:

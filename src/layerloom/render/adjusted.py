@@ -19,7 +19,7 @@ from layerloom import media
 from layerloom.compose.adjust import Adjustment, ColourField, change_of
 from layerloom.compose.composition import Composition
 from layerloom.core.compositing import composite
-from layerloom.core.parallel import in_threads
+from layerloom.core.parallel import do_in_threads
 from layerloom.data.project import Project
 from layerloom.render.backend import Backend
 from layerloom.render.bounded_cache import BoundedCache
@@ -67,19 +67,23 @@ def adjusted_picture(
     own = [cv2.resize(media.to_float(plane), (width, height)) for plane in own_alphas]
     shares = list(composite([*own, np.ones((height, width), np.float32)]))
 
-    def draw_band(top: int) -> np.ndarray:
-        rows = slice(top, min(top + BAND_ROWS, height))
-        source = picture[rows]
-        parts = [share[rows] for share in shares]
-        reached = [one is not None and bool(part.any()) for one, part in zip(adjustments, parts, strict=True)]
-        if not any(reached):
-            return source
-        band = (rows, slice(0, width)), media.to_float(source), parts
-        change = _change(project, adjusted, adjustments, frame, band)
-        drawn = media.quantise(np.clip(media.to_float(source) + change, 0, 1), 8 * picture.itemsize)
-        return np.where(change.any(-1, keepdims=True), drawn, source)
+    drawn = picture.copy()
 
-    return np.concatenate(list(in_threads(draw_band, range(0, height, BAND_ROWS))))
+    def draw_band(top: int) -> None:
+        rows = slice(top, min(top + BAND_ROWS, height))
+        reached = [share[rows].any(0) for one, share in zip(adjustments, shares, strict=True) if one is not None]
+        columns = np.flatnonzero(np.logical_or.reduce(reached))
+        if not len(columns):
+            return
+        window = rows, slice(int(columns[0]), int(columns[-1]) + 1)
+        source = media.to_float(picture[window])
+        band = window, source, [share[window] for share in shares]
+        change = _change(project, adjusted, adjustments, frame, band)
+        pixels = media.quantise(np.clip(source + change, 0, 1), 8 * picture.itemsize)
+        np.copyto(drawn[window], pixels, where=change.any(-1, keepdims=True))
+
+    do_in_threads(draw_band, range(0, height, BAND_ROWS))
+    return drawn
 
 
 def _change(
@@ -97,11 +101,12 @@ def _change(
         if not share.any():
             continue
         uv = project.uv(layer, frame, window)
-        content = project.lighting(layer, frame, uv=uv) * project.layers[layer].look_up(uv)
+        light = project.lighting(layer, frame, uv=uv)
+        content = light * project.layers[layer].look_up(uv)
         residual -= share[..., None] * content
         if adjustment is not None:
-            after = adjusted.lighting(layer, frame, uv=uv) * adjusted.layers[layer].look_up(uv)
-            change += share[..., None] * (after - content)
+            after = light if adjustment.light == 1 else adjusted.lighting(layer, frame, uv=uv)
+            change += share[..., None] * (after * adjusted.layers[layer].look_up(uv) - content)
             field = adjustment.at(uv)
             if field is not None:
                 fields.append((share, field))
