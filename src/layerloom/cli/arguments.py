@@ -5,7 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from layerloom import media
 from layerloom.core.errors import LayerloomError
@@ -24,6 +24,15 @@ OptionalNumber = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
 Frames = Annotated[
     str | None,
     arg(metavar="A:B", help="Frames A to B - 1 of the source, counted from 0. Default: all.", help_behavior_hint=""),
+]
+Selections = Annotated[
+    UseAppendAction[tuple[str, ...]],
+    arg(
+        metavar="NAME@FRAME:box|points|mask|absent …|FILE.json",
+        help="Where an object is in a frame, in pixels: 'NAME@FRAME:box X,Y,W,H', 'NAME@FRAME:points +X,Y,-X,Y,…' (+"
+        " inside of it, - outside), 'NAME@FRAME:mask FILE', 'NAME@FRAME:absent', or a file of such hints. Repeatable.",
+        help_behavior_hint="",
+    ),
 ]
 Rate = Annotated[str | None, arg(metavar="RATE", help_behavior_hint="")]
 Switch = Annotated[bool, arg(help_behavior_hint="")]

@@ -18,7 +18,7 @@ from typing import Any
 import tyro
 from tyro.conf import FlagCreatePairsOff
 
-from layerloom.cli.commands import batch, cache, decompose, demo, edit, evaluate, export, info, render
+from layerloom.cli.commands import batch, cache, decompose, demo, edit, evaluate, export, info, masks, render
 from layerloom.core.errors import LayerloomError
 from layerloom.core.interrupts import Terminated, terminations_as_interrupts
 
@@ -32,6 +32,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "render": render.render,
     "export": export.export,
     "evaluate": evaluate.evaluate,
+    "masks": masks.masks,
     "cache": cache.cache,
     "edit": edit.edit,
 }

@@ -40,7 +40,7 @@ def mattes(
         return composite([project.own_alpha(layer, frame) for layer in range(len(project.layers))])
     objects = [media.to_float(layer.alpha(frame)) for layer in project.layers if layer.kind == "object"]
     background = np.ones(project.training_size[::-1], np.float32)
-    return _upsample(composite([*objects, background]), media.to_float(source_frame))
+    return upsample(composite([*objects, background]), media.to_float(source_frame))
 
 
 def own_alphas(
@@ -102,7 +102,7 @@ def reveal(
     return revealed
 
 
-def _upsample(
+def upsample(
     small: Float32[np.ndarray, "layers small_h small_w"], guide: Float32[np.ndarray, "h w 3"]
 ) -> Float32[np.ndarray, "layers h w"]:
     """Composited mattes at the guide's size: bilinear, but guided by its colours around every outline."""

@@ -17,7 +17,7 @@ limits.py     how large what is read may be
 from layerloom.media.colour import Colour, usual_colour
 from layerloom.media.decode import read_frames, read_stored
 from layerloom.media.description import Encoding, ReadOptions, SourceDescription
-from layerloom.media.images import read_grey, read_image, write_exr_layers, write_image
+from layerloom.media.images import read_grey, read_image, write_exr_channels, write_exr_layers, write_image
 from layerloom.media.outputs import OutputOptions, check_output, holds_alpha, output_notes
 from layerloom.media.pixels import quantise, to_float
 from layerloom.media.probe import MediaInfo, check_several_frames, is_moving, is_there, probe
@@ -49,6 +49,7 @@ __all__ = [
     "timecode_after",
     "to_float",
     "usual_colour",
+    "write_exr_channels",
     "write_exr_layers",
     "write_image",
 ]

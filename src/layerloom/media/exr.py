@@ -242,6 +242,14 @@ def write_exr(
     OpenEXR.File(header, channels).write(str(path))
 
 
+def write_exr_planes(path: Path, planes: Mapping[str, Float[np.ndarray, "h w"]]) -> None:
+    """One part with a channel of that name for each plane; float16 as half, else float32. ZIP, lossless."""
+    import OpenEXR
+
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    OpenEXR.File(header, {name: np.ascontiguousarray(plane) for name, plane in planes.items()}).write(str(path))
+
+
 def _channels(image: Num[np.ndarray, "..."], single: str) -> dict[str, np.ndarray]:
     """float16 as half, other floats as float32, integers as [0, 1] in float32. single: name of a lone channel."""
     pixels: Float[np.ndarray, "..."] | Float32[np.ndarray, "..."] = image

@@ -12,10 +12,10 @@ from PIL import Image, ImageOps
 
 from layerloom.core.atomic import atomic_file
 from layerloom.core.errors import LayerloomError
-from layerloom.media.exr import read_exr, write_exr
+from layerloom.media.exr import read_exr, write_exr, write_exr_planes
 from layerloom.media.formats import PILLOW_FORMATS, ImageHeader, image_header, unreadable
 from layerloom.media.limits import check_size
-from layerloom.media.pixels import at_depth, decode_quietly, to_rgb_order, unassociated
+from layerloom.media.pixels import at_depth, decode_quietly, to_float, to_rgb_order, unassociated
 from layerloom.media.tiff import read_tiff
 
 WRITABLE_SUFFIXES = (".png", ".jpg", ".jpeg", ".exr")
@@ -114,6 +114,18 @@ def write_exr_layers(path: Path, layers: Mapping[str, Float[np.ndarray, "h w"] |
     try:
         with atomic_file(Path(path)) as temporary:
             write_exr(temporary, layers)
+    except OSError as error:
+        raise LayerloomError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def write_exr_channels(path: Path, channels: Mapping[str, UInt8[np.ndarray, "h w"] | Float[np.ndarray, "h w"]]) -> None:
+    """Write an EXR of one part with a channel of any name for each plane; integers become 0…1. Half, ZIP, lossless.
+
+    Atomic. Raises LayerloomError.
+    """
+    try:
+        with atomic_file(Path(path)) as temporary:
+            write_exr_planes(temporary, {name: to_float(plane).astype(np.float16) for name, plane in channels.items()})
     except OSError as error:
         raise LayerloomError(f"{path}: cannot be written ({error.strerror or error})") from error
 

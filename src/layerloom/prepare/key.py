@@ -1,6 +1,7 @@
 """By what a prepared clip is known: a hash of all that decides what is in it."""
 
 import hashlib
+from collections.abc import Hashable
 from functools import cache
 from pathlib import Path
 
@@ -11,16 +12,17 @@ import torch
 from layerloom.core.geometry import Size
 from layerloom.data.clip import SourceReference
 from layerloom.data.content import content_hash
+from layerloom.data.selection import Selection
 from layerloom.prepare.flow.compute import FlowSource
 
 PACKAGES = ("core", "media", "data", "ops", "prepare")
 """Whose code prepares: a clip is not taken for what an older or newer layerloom would have made of it."""
 
 
-def clip_key(source: SourceReference, size: Size, masks: Path | None, flow: FlowSource) -> str:
+def clip_key(source: SourceReference, size: Size, masks: Path | Selection | None, flow: FlowSource) -> str:
     """Of footage and masks the content counts, not the place; of flow its method, device, weights or files.
 
-    size: the training size.
+    size: the training size. masks: given ones, or hints from which they are made.
     """
     folder = source.path if source.path.is_dir() else source.path.parent
     footage = None if source.path.is_file() else [file for file in folder.iterdir() if file.is_file()]
@@ -31,12 +33,22 @@ def clip_key(source: SourceReference, size: Size, masks: Path | None, flow: Flow
         (source.size, source.first_frame, source.frames, source.fps, source.timestamps),
         source.description,
         size,
-        None if masks is None else content_hash(masks),
+        _hash_of_selection(masks) if isinstance(masks, Selection) else masks and content_hash(masks),
         content_hash(Path(flow.method)) if of_files else flow.method,
         content_hash(flow.weights) if flow.method == "raft" and flow.weights else None,
         flow.device,
     )
     return hashlib.sha256(repr(decisive).encode()).hexdigest()[:32]
+
+
+def _hash_of_selection(selection: Selection) -> str:
+    """Of painted masks in it the content counts, too."""
+    told: list[Hashable] = []
+    for each in selection.objects:
+        for hint in each.hints:
+            rough = hint.frame, hint.box, hint.include, hint.exclude, hint.radius, hint.absent
+            told.append((each.name, rough, None if hint.mask is None else content_hash(hint.mask)))
+    return repr(told)
 
 
 @cache

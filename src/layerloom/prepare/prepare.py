@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import psutil
@@ -23,16 +24,18 @@ from layerloom.core.quality import check_quality, default_long_edge
 from layerloom.data.array_store import ArrayStore, DamagedEntry
 from layerloom.data.clip import Clip, FlowField, FlowFields, Masks, Preparation, SourceReference
 from layerloom.data.clip_store import find_clip, keep_clip, open_store
+from layerloom.data.selection import Selection
 from layerloom.prepare.cuts import cut_notes
 from layerloom.prepare.discover.objects import Discovery, discover_masks
 from layerloom.prepare.flow.compute import FIELD_LONG_EDGE, FlowSource, compute_flow, pair_matcher
 from layerloom.prepare.flow.long_range import distant_flow
 from layerloom.prepare.key import clip_key
-from layerloom.prepare.masks.files import load_masks
+from layerloom.prepare.masks.files import check_objects, load_masks
 from layerloom.prepare.masks.repair import complete_masks
 from layerloom.prepare.masks.soft_edges import soften
 from layerloom.prepare.motion import estimate_motion
 from layerloom.prepare.pieces import Pieces
+from layerloom.prepare.select.selected import check_selection, selected_masks
 
 FLOW_STEPS = (1, 2, 4, 8)
 DISTANT_STEPS = (16, 32)
@@ -55,7 +58,7 @@ class Inputs:
     info: media.MediaInfo
     used: range
     size: Size
-    masks: Path | None
+    masks: Path | Selection | None
     flow: FlowSource
     device: DeviceType
 
@@ -77,7 +80,7 @@ class Inputs:
 def prepare(
     footage: str | Path,
     *,
-    masks: str | Path | None = None,
+    masks: str | Path | Selection | None = None,
     reading: media.ReadOptions | None = None,
     quality: str = "standard",
     frames: Frames = (None, None),
@@ -90,9 +93,10 @@ def prepare(
 ) -> Clip:
     """Read footage (a video file or a folder of images) and find its flow, masks and motion.
 
-    masks: a folder as `load_masks` takes it; None finds what moves. reading: what the footage does not say itself: the
-    rate of images, an EXR's layer, whether it is linear light. quality: "draft", "standard" or "fine"; with the
-    device it decides the training size, and `decompose` takes it over. frames: a part of the source. long_edge: the
+    masks: a folder as `load_masks` takes it, or hints from which masks are made; None finds what moves. reading: what
+    the footage does not say itself: the rate of images, an EXR's layer, whether it is linear light. quality: "draft",
+    "standard" or "fine"; with the device it decides the training size, and `decompose` takes it over. frames: a part of
+    the source. long_edge: the
     training size's longer side in pixels, 64 to 8192; what is rendered has the source's own size all the same. flow:
     "dis", "raft" (with the official `flow_weights`) or a folder of flow files. device: "auto", "cpu" or "cuda". cache:
     the folder where prepared clips are kept, "off", or a store; by default what the environment says (`open_store`).
@@ -107,12 +111,74 @@ def prepare(
     used, size = _frame_range(info, frames), _training_size(info, long_edge, default_long_edge(dial, chosen))
     method = flow if flow in ("dis", "raft") else Path(flow)
     source = FlowSource(method, None if flow_weights is None else Path(flow_weights), chosen, used.start)
-    inputs = Inputs(info, used, size, None if masks is None else Path(masks), source, chosen)
+    given = Path(masks) if isinstance(masks, str | Path) else masks
+    inputs = Inputs(info, used, size, given, source, chosen)
+    if isinstance(given, Selection):
+        check_selection(given, used, info.size)
     key = clip_key(inputs.source, size, inputs.masks, source)
-    preparation = Preparation(dial, inputs.masks, str(flow), key)
+    preparation = Preparation(dial, given if isinstance(given, Path) else None, str(flow), key)
     store = cache if isinstance(cache, ArrayStore) else open_store(cache)
     kept = None if store is None else _find_kept(store, inputs, key, on_progress)
     return replace(kept or _make_and_keep(store, inputs, key, on_progress), preparation=preparation)
+
+
+class MasksAlone(NamedTuple):
+    """Masks without anything else, at the size they were made at. names: of the footage's own files, if it has such.
+
+    frames: small ones; used: their numbers. sure: 0…1 of each object that was found by itself.
+    """
+
+    info: media.MediaInfo
+    used: range
+    frames: UInt8[np.ndarray, "t h w 3"]
+    flow: tuple[FlowField, ...]
+    masks: Masks
+    sure: tuple[float, ...] | None
+
+
+def find_masks(
+    footage: str | Path,
+    selection: Selection | None = None,
+    *,
+    reading: media.ReadOptions | None = None,
+    frames: Frames = (None, None),
+    long_edge: int | None = None,
+    on_progress: OnProgress = silent,
+) -> MasksAlone:
+    """Masks of the selection's objects, or of what is found without one; no learning follows.
+
+    reading, frames: see `prepare`. long_edge: of the frames that are looked at. LayerloomError for input that will
+    not do.
+    """
+    on_progress(Progress("read", 0.0))
+    info = media.probe(footage, reading)
+    media.check_several_frames(info)
+    used, size = _frame_range(info, frames), _training_size(info, long_edge, default_long_edge("standard", "cpu"))
+    inputs = Inputs(info, used, size, selection, FlowSource("dis", None, "cpu", used.start), "cpu")
+    if selection is not None:
+        check_selection(selection, used, info.size)
+    _check_memory(len(used), size, info.path)
+    images = _read_frames(inputs, on_progress)
+    fields = compute_flow(images, FLOW_STEPS, inputs.flow, progress=_tell_share(on_progress, "flow"))
+    on_progress(Progress("masks", 0.0))
+    sure = None
+    if selection is None:
+        found = discover_masks(images, fields, "cpu")
+        for message in _said_of(found):
+            on_progress(Progress("masks", 1.0, message=message))
+        masks, sure = found.masks, tuple(found.sureness)
+    else:
+        told = _tell_share(on_progress, "masks")
+        masks = selected_masks(images, fields, selection, (info.size, used.start), on_share=told)
+    return MasksAlone(info, used, images, fields, masks, sure)
+
+
+def soft_masks(made: MasksAlone) -> MasksAlone:
+    """With outlines as soft as the clip shows them."""
+    if not made.masks.names:
+        return made
+    motion = estimate_motion(made.flow, made.masks)
+    return made._replace(masks=soften(made.masks, made.frames, motion))
 
 
 def _find_kept(store: ArrayStore, inputs: Inputs, key: str, on_progress: OnProgress) -> Clip | None:
@@ -161,15 +227,12 @@ def _make_clip(inputs: Inputs, pieces: Pieces) -> Clip:
     pieces.report(Progress("masks", 0.0))
     if given is None:
         warming.join()  # what it does draws from the generator that objects are found with, too
-        method, device = inputs.flow.method, inputs.device
-        found = pieces.masks(lambda: _found_masks(images, fields, method, device, pieces.report))
-    else:
-        found = pieces.masks(lambda: complete_masks(given, images, fields))
+    found = pieces.masks(lambda: _masks_of(inputs, given, images, fields, pieces.report))
     pieces.report(Progress("motion", 0.0))
     motion = pieces.motion(lambda: estimate_motion(fields, found))
     # Matching far frames keeps a GPU busy, outlines the cores.
     with ThreadPoolExecutor(1) as beside:
-        softened = None if given is None else beside.submit(soften, found, images, motion)
+        softened = None if inputs.masks is None else beside.submit(soften, found, images, motion)
         far = [field for field in out.fields if field.step in DISTANT_STEPS]
         if fields[0].size != out.size:
             far = FlowFields.empty(DISTANT_STEPS, len(images), fields[0].size).fields
@@ -186,9 +249,29 @@ def _tell_share(on_progress: OnProgress, stage: str) -> Callable[[float], None]:
 
 
 def _given_masks(inputs: Inputs, notes: list[str]) -> Masks | None:
-    if inputs.masks is None:
+    if not isinstance(inputs.masks, Path):
         return None
     return load_masks(inputs.masks, inputs.used, inputs.size, inputs.info.frames, inputs.info.names, notes.append)
+
+
+def _masks_of(
+    inputs: Inputs,
+    given: Masks | None,
+    images: UInt8[np.ndarray, "t h w 3"],
+    fields: tuple[FlowField, ...],
+    on_progress: OnProgress,
+) -> Masks:
+    """Given ones made whole, or made from hints, or found."""
+    if given is not None:
+        return complete_masks(given, images, fields)
+    if inputs.masks is None:
+        return _found_masks(images, fields, inputs.flow.method, inputs.device, on_progress)
+    assert isinstance(inputs.masks, Selection)
+    source = inputs.info.size, inputs.used.start
+    told = _tell_share(on_progress, "masks")
+    made = selected_masks(images, fields, inputs.masks, source, inputs.device, told)
+    check_objects("selection", made)
+    return made
 
 
 def _together(out: FlowFields, fields: tuple[FlowField, ...]) -> FlowFields:

@@ -18,6 +18,7 @@ from layerloom.cli.arguments import (
     OptionalFolder,
     OptionalNumber,
     Rate,
+    Selections,
     Switch,
     parse_range,
     read_options,
@@ -28,12 +29,14 @@ from layerloom.core.errors import LayerloomError
 from layerloom.core.progress import Progress
 from layerloom.data.clip import Clip
 from layerloom.data.clip_store import open_store
+from layerloom.edits.selection import parse_selection
 
 
 def decompose(
     footage: Footage,
     out: NewProject,
     masks: OptionalFolder = None,
+    select: Selections = (),
     fps: Rate = None,
     exr_layer: Annotated[str, arg(metavar="NAME", help_behavior_hint="")] = "",
     linear: Annotated[Literal["auto", "yes", "no"], arg(help_behavior_hint="")] = "auto",
@@ -75,6 +78,9 @@ def decompose(
         no_cache: Neither keep the prepared clip nor look for one (as LAYERLOOM_CACHE=off).
         json: One JSON object a line instead of progress bars.
     """
+    selection = parse_selection(select)
+    if masks is not None and selection is not None:
+        raise LayerloomError("masks are given or made from hints, not both", "masks", "select")
     with Console(json) as console:
         console.report(Progress("start", 0.0))  # PyTorch takes seconds to load
         if device != "cpu":
@@ -93,7 +99,7 @@ def decompose(
         def make_clip() -> Clip:
             clip = prepare(
                 footage,
-                masks=masks,
+                masks=masks or selection,
                 reading=read_options(fps, exr_layer, linear),
                 quality=quality,
                 frames=parse_range(frames),
@@ -105,9 +111,11 @@ def decompose(
                 on_progress=report,
             )
             if masks is None and clip.masks.names:
-                sheet = out.with_name(out.stem + "-found.png")
-                write_image(sheet, contact_sheet(clip.frames, clip.masks))
-                console.report(Progress("masks", 1.0, message=f"see {sheet} for what was found"))
+                sheet = out.with_name(out.stem + ("-found.png" if selection is None else "-selected.png"))
+                first, size = clip.source.first_frame, clip.source.size
+                write_image(sheet, contact_sheet(clip.frames, clip.masks, selection, size, first))
+                what = "found" if selection is None else "selected"
+                console.report(Progress("masks", 1.0, message=f"see {sheet} for what was {what}"))
             return clip
 
         with _offering_to_resume(out, stages):

@@ -143,3 +143,15 @@ def _smooth(
 def _softmax(score: Float32[np.ndarray, "layers h w"]) -> Float32[np.ndarray, "layers h w"]:
     likely = np.exp(score - score.max(0))
     return likely / likely.sum(0)
+
+
+def index_colours() -> UInt8[np.ndarray, "256 3"]:
+    """The palette of segmentation data sets (PASCAL VOC, DAVIS): bits of the index, spread over R, G and B."""
+    index = np.arange(256, dtype=np.uint8)
+    colours = np.zeros((256, 3), np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            colours[:, channel] |= ((index >> (3 * bit + channel)) & 1 if 3 * bit + channel < 8 else index & 0) << (
+                7 - bit
+            )
+    return colours

@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from layerloom.core.geometry import fit_long_edge
+from layerloom.core.geometry import Size, fit_long_edge
 from layerloom.core.imaging import image_size, resize
 from layerloom.data.clip import Masks
+from layerloom.data.selection import Selection
 
 PICTURES = 12
 COLUMNS = 4
@@ -19,10 +20,25 @@ TINT = 0.25
 Picture = UInt8[np.ndarray, "_ _ 3"]
 
 
-def contact_sheet(frames: UInt8[np.ndarray, "t h w 3"], masks: Masks) -> Picture:
-    """Up to PICTURES frames, evenly over the clip, each with its number, and each object's outline, tint and name."""
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(PICTURES, len(frames))).round().astype(int))
-    pictures = [_picture(frames[frame], masks.names, masks.coverage[:, frame], int(frame)) for frame in chosen]
+def contact_sheet(
+    frames: UInt8[np.ndarray, "t h w 3"],
+    masks: Masks,
+    selection: Selection | None = None,
+    source: Size | None = None,
+    first_frame: int = 0,
+) -> Picture:
+    """Frames over the clip, each with its number, and each object's outline, tint and name, and its hints.
+
+    Up to PICTURES, evenly, those with hints first. source: of the footage, whose pixels hints are in. first_frame: the
+    number of frames[0].
+    """
+    size = source or (frames.shape[2], frames.shape[1])
+    pictures: list[Picture] = []
+    for t in _chosen(len(frames), selection, first_frame):
+        picture = _picture(frames[t], masks.names, masks.coverage[:, t], t + first_frame)
+        if selection is not None:
+            _draw_hints(picture, selection, t + first_frame, picture.shape[1] / size[0])
+        pictures.append(picture)
     height, width = pictures[0].shape[:2]
     columns = min(COLUMNS, len(pictures))
     rows = -(-len(pictures) // columns)
@@ -31,6 +47,36 @@ def contact_sheet(frames: UInt8[np.ndarray, "t h w 3"], masks: Masks) -> Picture
         top, left = (number // columns) * (height + GAP_PIXELS), (number % columns) * (width + GAP_PIXELS)
         sheet[top : top + height, left : left + width] = picture
     return sheet[:-GAP_PIXELS, :-GAP_PIXELS]
+
+
+def _chosen(count: int, selection: Selection | None, first: int) -> list[int]:
+    hinted = sorted({hint.frame - first for each in selection.objects for hint in each.hints} if selection else ())
+    hinted = [hinted[i] for i in np.unique(np.linspace(0, len(hinted) - 1, PICTURES).round().astype(int)) if hinted]
+    free = min(PICTURES, count) - len(hinted)
+    chosen = set(hinted)
+    for t in np.linspace(0, count - 1, max(free, 0)).round().astype(int):
+        # An even one that has hints anyway gives its place to the nearest that has none.
+        others = [other for other in range(count) if other not in chosen]
+        if others:
+            chosen.add(min(others, key=lambda other: abs(other - int(t))))
+    return sorted(chosen)
+
+
+def _draw_hints(picture: Picture, selection: Selection, frame: int, scale: float) -> None:
+    """Boxes as rectangles; points as dots, light inside the object and dark outside; the rest in words."""
+    for index, each in enumerate(selection.objects):
+        colour = COLOURS[index % len(COLOURS)]
+        for hint in each.in_frame(frame):
+            if hint.box is not None:
+                left, top, width, height = (round(value * scale) for value in hint.box)
+                cv2.rectangle(picture, (left, top), (left + width, top + height), colour, 1)
+            for points, tone in ((hint.include, (255, 255, 255)), (hint.exclude, (0, 0, 0))):
+                for x, y in points:
+                    cv2.circle(picture, (round(x * scale), round(y * scale)), 4, tone, -1, cv2.LINE_AA)
+                    cv2.circle(picture, (round(x * scale), round(y * scale)), 4, colour, 1, cv2.LINE_AA)
+            if hint.absent or hint.mask is not None:
+                says = f"{each.name}: {'absent' if hint.absent else 'mask given'}"
+                _write(picture, says, (4, 16 + 16 * index), colour)
 
 
 def _picture(

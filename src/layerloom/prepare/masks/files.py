@@ -70,7 +70,7 @@ def load_masks(
         masks = _load_videos(videos, source)
     else:
         masks = _load_files(directory, source, on_note)
-    _check_objects(directory, masks)
+    check_objects(directory, masks)
     return masks
 
 
@@ -253,7 +253,7 @@ def _laid_over(directory: Path, masks: Masks) -> Masks:
     return masks
 
 
-def _check_objects(directory: Path, masks: Masks) -> None:
+def check_objects(directory: Path | str, masks: Masks) -> None:
     """LayerloomError for objects too small to be learned."""
     for name, coverage in zip(masks.names, masks.coverage, strict=True):
         pixels = int((coverage >= FULL_COVERAGE).sum((1, 2)).max())
