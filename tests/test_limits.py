@@ -18,6 +18,7 @@ EXCEPTIONS = {
     "cli/commands/batch.py:batch": "half of it is the help of its options",
     "cli/commands/decompose.py:decompose": "half of it is the help of its options",
     "cli/commands/edit.py:edit": "a command: its arguments are its options",
+    "cli/commands/masks.py:masks": "half of it is the help of its options",
     "cli/commands/render.py:render": "half of it is the help of its options",
     "data/project.py:create": "the parts that a project is stored from, each by its name",
     "decompose.py:decompose": VERB,
