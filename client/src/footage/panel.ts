@@ -90,7 +90,7 @@ export class FootagePanel {
             button("Not in this frame", `${chosen} is not to be seen in this frame (A)`, () => this.app.give({ absent: true }), {
               disabled: isLearning || hints.some(({ absent }) => absent),
             }),
-            button("Forget this frame's", `Take back what was said of ${chosen} in this frame (Delete)`, () => this.app.forget(), {
+            button("Forget here", `Take back what was said of ${chosen} in this frame (Delete)`, () => this.app.forget(), {
               disabled: isLearning || !hints.length,
             }),
           ]
