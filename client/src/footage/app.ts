@@ -193,7 +193,7 @@ export class FootageApp {
 
   private tools(): HTMLElement {
     for (const [tool, sign, label] of TOOLS) this.buttons.set(tool, button(icon(sign), label, () => this.setTool(tool)));
-    return h("nav", { class: "tools", role: "toolbar", "aria-label": "Tools", "aria-orientation": "vertical" }, ...this.buttons.values());
+    return h("nav", { class: "tools", "aria-label": "Tools" }, ...this.buttons.values());
   }
 
   private listen(): void {

@@ -28,7 +28,7 @@ const DOES: Record<Following["stage"], string> = {
 
 export class FootagePanel {
   readonly element = h("aside", { class: "panel", "aria-label": "Objects and learning" });
-  private readonly list = h("div", { role: "listbox", "aria-label": "Objects" });
+  private readonly list = h("div", { role: "list", "aria-label": "Objects" });
   private readonly adding = h("div", { class: "row wrap" });
   private readonly said = h("div", { class: "row wrap" });
   private readonly status = h("div", { class: "following", role: "status" });
@@ -112,7 +112,7 @@ export class FootagePanel {
       if (wanted !== name) void app.rename(name, wanted).then((isDone) => isDone || (entry.value = name));
     });
     entry.addEventListener("focus", () => app.choose(name));
-    const row = h("div", { class: `row layer${name === app.chosen ? " chosen" : ""}`, role: "option", "aria-selected": name === app.chosen },
+    const row = h("div", { class: `row layer${name === app.chosen ? " chosen" : ""}`, role: "listitem", "aria-current": name === app.chosen },
       sign, entry, h("span", { class: "quiet" }, `${frames} frame${frames === 1 ? "" : "s"}`),
       button("↑", `${name}: nearer to the front`, () => void app.request({ type: "reorder", object: name, index: index - 1 }), { disabled: index === 0 || app.isLearning }),
       button("✕", `Remove ${name}`, () => void app.request({ type: "remove", object: name }), { disabled: app.isLearning }));
