@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
@@ -174,11 +175,26 @@ def _masks() -> Sequence[tuple[str, bytes]]:
         image.putpalette([0, 0, 0, 128, 0, 0] + [5, 6, 7] * 254)
         image.save(path)
 
+    arrays = io.BytesIO()
+    np.savez_compressed(arrays, ball=mask[None].astype(bool))
+    annotations = {
+        "images": [{"id": 0, "file_name": "00000.jpg", "width": 32, "height": 24}],
+        "categories": [{"id": 1, "name": "ball"}],
+        "annotations": [
+            {"image_id": 0, "category_id": 1, "segmentation": {"size": [24, 32], "counts": [100, 12, 656]}},
+            {"image_id": 0, "category_id": 1, "segmentation": {"size": [24, 32], "counts": "T3<dd0"}},
+            {"image_id": 0, "category_id": 1, "segmentation": [[4, 4, 20, 4, 20, 16]]},
+        ],
+    }
+    documents = [(".npz", arrays.getvalue()), (".json", json.dumps(annotations).encode())]
     grey = (".png", cv2.imencode(".png", mask * 255)[1].tobytes())
-    return [_written(".png", indexed), grey, (".tif", cv2.imencode(".tif", mask * 255)[1].tobytes())]
+    return [*documents, _written(".png", indexed), grey, (".tif", cv2.imencode(".tif", mask * 255)[1].tobytes())]
 
 
 def _run_masks(path: Path) -> None:
+    if path.suffix in (".json", ".npz"):
+        load_masks(path, range(1), (32, 24), 1)
+        return
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / f"00000{path.suffix}").write_bytes(path.read_bytes())
         load_masks(folder, range(1), (32, 24))

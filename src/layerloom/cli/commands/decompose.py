@@ -58,7 +58,8 @@ def decompose(
     Args:
         footage: A video file, or a folder of images.
         out: The project to write, such as bear.loom.
-        masks: A folder of images for each object, one folder of images, or indexed-palette images.
+        masks: A folder of images for each object, one folder of images, indexed-palette images,
+            a matte video, annotations (COCO, YouTube-VIS; .json) or arrays (.npz).
             Default: objects are found by their motion; a contact sheet beside the project, bear-found.png, shows them.
         fps: Of a folder of images, such as 25 or 30000/1001. Default: 24.
         exr_layer: The layer of EXR files to read, where they have several.

@@ -1,7 +1,6 @@
 """Masks a user gives: every layout of files there is, read, numbered and resized."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from layerloom.core.imaging import resize
 from layerloom.core.parallel import do_in_threads, in_threads
 from layerloom.data.clip import Masks, check_layer_names
 from layerloom.media.formats import IMAGE_SUFFIXES, PILLOW_FORMATS, image_header, kind_of
+from layerloom.prepare.masks.documents import DOCUMENT_SUFFIXES, MaskSource, document_masks
 from layerloom.prepare.masks.numbering import number_frames
 
 VOID_INDEX = 255  # palette images of segmentation datasets mark undecided pixels with it
@@ -24,20 +24,6 @@ LEAST_PIXELS = 16
 """Of an object, at training size, in the frame where it is largest."""
 FULL_COVERAGE = 128
 """A grey mask reaches at least this, of 255, where its object is."""
-
-
-@dataclass(frozen=True)
-class MaskSource:
-    """What masks are read for.
-
-    frames: of the source, that are used. size: at training. source_frames: how many the source has. names: of its own
-    files, without suffix, where it is a folder of images.
-    """
-
-    frames: range
-    size: Size
-    source_frames: int | None = None
-    names: Sequence[str] = ()
 
 
 def load_masks(
@@ -52,7 +38,8 @@ def load_masks(
 
     `directory` holds one folder of images, or one matte video, per object (`horse/00000.png`, `horse.mp4`: the names
     are the objects'), or one series of images: grey ones are a single object, `object`; indexed-palette ones hold an
-    object per index (`object1`, …), 255 being undecided. It may be a matte video itself. Images are of any kind that
+    object per index (`object1`, …), 255 being undecided. It may be a matte video itself, or annotations in JSON (COCO,
+    YouTube-VIS) or arrays in a .npz: see `annotations` and `arrays`. Images are of any kind that
     `media.read_image` reads. Grey values keep their softness; of colour palettes only the index counts. Images with
     transparency are read by their alpha.
 
@@ -65,8 +52,11 @@ def load_masks(
     """
     directory = Path(directory)
     source = MaskSource(frames, size, source_frames, names)
-    videos = _videos(directory)
-    if videos:
+    is_document = directory.is_file() and directory.suffix.lower() in DOCUMENT_SUFFIXES
+    videos = {} if is_document else _videos(directory)
+    if is_document:
+        masks = _load_document(directory, source)
+    elif videos:
         masks = _load_videos(videos, source)
     else:
         masks = _load_files(directory, source, on_note)
@@ -149,6 +139,22 @@ def _load_videos(videos: Mapping[str, Path], source: MaskSource) -> Masks:
         for frame, picture in enumerate(pictures):
             masks.coverage[i, frame] = resize(_grey(picture, path, is_video=True), size)
     return _laid_over(next(iter(videos.values())), masks)
+
+
+def _load_document(path: Path, source: MaskSource) -> Masks:
+    """Frames of which nothing is said are unknown; where some object is shown, the others are not."""
+    found: dict[str, dict[int, UInt8[np.ndarray, "h w"]]] = {}
+    for name, frame, mask in document_masks(path, source):
+        _check_aspect(path, (mask.shape[1], mask.shape[0]), source.size)
+        found.setdefault(name, {})[frame - source.frames.start] = resize(mask, source.size)
+    if not found:
+        raise LayerloomError(f"{path}: holds no masks of the frames used")
+    masks = _missing_masks(tuple(sorted(found)), len(source.frames), source.size)
+    for i, name in enumerate(masks.names):
+        for frame, mask in found[name].items():
+            masks.coverage[i, frame] = mask
+            masks.trust[:, frame] = 255
+    return _laid_over(path, masks)
 
 
 def _common_size(paths: Sequence[Path]) -> Size:
