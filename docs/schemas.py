@@ -9,6 +9,7 @@ from pathlib import Path
 from layerloom.core.records import Document, json_schema
 from layerloom.data.project_header import ProjectHeader
 from layerloom.data.selection import Selection
+from layerloom.data.shot_set import ShotsFile
 from layerloom.edits.document import CameraFile, EditsFile
 from layerloom.export.manifest import Manifest
 
@@ -19,6 +20,7 @@ KINDS: dict[str, type[Document]] = {
     "selection": Selection,
     "project": ProjectHeader,
     "manifest": Manifest,
+    "shots": ShotsFile,
 }
 
 

@@ -22,11 +22,13 @@ def make_truth_project(
     training_size: Size | None = None,
     source: Path | None = None,
     texels_per_pixel: int = 1,
+    first_frame: int = 0,
 ) -> Project:
     """`folder`/clip.loom, learned perfectly from the clip's frames, which are written to `folder`/frames as PNG.
 
     training_size: size of the stored mattes (the clip's own by default). source: footage to use instead of the frames.
     texels_per_pixel: how much finer canvases are than the clip's own; what is finer then is noise.
+    first_frame: of the footage, from which on the clip is in it.
     """
     if source is None:
         source = folder / "frames"
@@ -34,8 +36,10 @@ def make_truth_project(
         for number, frame in enumerate(clip.frames):
             media.write_image(source / f"{number:05d}.png", frame)
     found = media.probe(source)
+    end = first_frame + len(clip.frames)
+    times = tuple(seconds - found.timestamps[first_frame] for seconds in found.timestamps[first_frame:end])
     reference = SourceReference(
-        source, found.fingerprint, found.size, 0, found.frames, found.fps, found.timestamps, found.description
+        source, found.fingerprint, found.size, first_frame, len(times), found.fps, times, found.description
     )
     size = training_size or clip.size
     layers = [_bake(clip, layer, size, texels_per_pixel) for layer in range(len(clip.names))]

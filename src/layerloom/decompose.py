@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from layerloom.core.quality import check_quality
 from layerloom.data.clip import Clip
 from layerloom.data.layer_store import BakedLayer
 from layerloom.data.project import Project
+from layerloom.data.shot_set import PlannedShot, ShotSet, shot_name, write_shots
 from layerloom.model.field import LayeredField
 from layerloom.model.storage import field_to_arrays
 from layerloom.ops.dispatch import kernel_report
@@ -95,6 +97,40 @@ def decompose(
         checkpoint.remove()
     on_progress(Progress("store", 1.0))
     return project
+
+
+def decompose_shots(
+    make_clip: Callable[[range], Clip],
+    shots: Sequence[PlannedShot],
+    out: str | Path,
+    *,
+    resume: bool = False,
+    learn: Callable[..., Project] = decompose,
+    on_progress: OnProgress = silent,
+) -> ShotSet:
+    """Learn each shot of a film as a project of its own, in one set at `out`, complete or not at all.
+
+    make_clip: prepares frames of the source. learn: `decompose`, with all that it is to be told beside the clip and the
+    place. With `resume`, shots that are finished stay as they are. LayerloomError as `decompose`.
+    """
+    out = Path(out)
+    filling = checkpoint_folder(out)
+    with _reserved(out, resume):
+        for index, shot in enumerate(shots):
+            frames, place = shot.frames, filling / shot_name(index)
+            line = f"shot {index} ({index + 1} of {len(shots)}): frames {frames.start} to {frames.stop - 1}"
+            on_progress(Progress("start", 0.0, message=line))
+            if not resume:
+                shutil.rmtree(place, ignore_errors=True)
+            elif place.exists():
+                if Project.open(place).source_range != frames:
+                    raise LayerloomError(f"{place}: was begun with other frames; repeat those, or start anew", "resume")
+                continue
+            goes_on = resume and checkpoint_folder(place).is_dir()
+            learn(partial(make_clip, frames), place, resume=goes_on, on_progress=on_progress)
+        write_shots(filling, shots)
+        filling.rename(out)
+    return ShotSet.open(out)
 
 
 def check_new_project(out: Path, resume: bool = False) -> None:

@@ -33,6 +33,8 @@ from layerloom.media.description import SourceDescription
 from layerloom.media.limits import limit
 
 FILE = "project.json"
+SHOTS_FILE = "shots.json"
+"""In its place: a set of projects."""
 FORMAT = "layerloom-project"
 VERSION = 1
 MINOR_VERSION = 1
@@ -210,6 +212,8 @@ def write_header(folder: Path, header: ProjectHeader, files: Mapping[str, str]) 
 def read_header(project: Path) -> ProjectHeader:
     """The head of the project in a folder. LayerloomError if there is none, or it is damaged or newer."""
     file = project / FILE
+    if (project / SHOTS_FILE).is_file() and not file.exists():
+        raise LayerloomError(f"{project}: several shots, each a project of its own; name one: {project / 'shot-000'}")
     if not file.is_file() or file.is_symlink():
         raise LayerloomError(f"{project}: not a layerloom project (a folder that holds a {FILE})")
     text = read_text(file)

@@ -45,11 +45,15 @@ def find_flashes(frames: UInt8[np.ndarray, "t h w 3"]) -> list[int]:
     return found
 
 
+def find_real_cuts(frames: UInt8[np.ndarray, "t h w 3"]) -> list[int]:
+    """As `find_cuts`, without those that are flashes."""
+    beside = {index + step for index in find_flashes(frames) for step in (0, 1)}
+    return [index for index in find_cuts(frames) if index not in beside]
+
+
 def cut_notes(frames: UInt8[np.ndarray, "t h w 3"], first: int) -> list[str]:
     """Lines that warn of either; `first` is the source's number of the first frame."""
-    flashes = find_flashes(frames)
-    beside = {index + step for index in flashes for step in (0, 1)}
-    cuts = [index for index in find_cuts(frames) if index not in beside]
+    flashes, cuts = find_flashes(frames), find_real_cuts(frames)
     notes: list[str] = []
     if cuts:
         where = _listed([first + cut for cut in cuts])

@@ -108,7 +108,7 @@ def prepare(
     dial, chosen = check_quality(quality), choose_device(device)
     info = media.probe(footage, reading)
     media.check_several_frames(info)
-    used, size = _frame_range(info, frames), _training_size(info, long_edge, default_long_edge(dial, chosen))
+    used, size = frame_range(info, frames), _training_size(info, long_edge, default_long_edge(dial, chosen))
     method = flow if flow in ("dis", "raft") else Path(flow)
     source = FlowSource(method, None if flow_weights is None else Path(flow_weights), chosen, used.start)
     given = Path(masks) if isinstance(masks, str | Path) else masks
@@ -328,7 +328,7 @@ def _training_size(info: media.MediaInfo, long_edge: int | None, usual: int) -> 
     return size
 
 
-def _frame_range(info: media.MediaInfo, frames: Frames) -> range:
+def frame_range(info: media.MediaInfo, frames: Frames) -> range:
     bounds = (frames.start, frames.stop) if isinstance(frames, range) else frames
     first, end = bounds[0] or 0, info.frames if bounds[1] is None else bounds[1]
     if (isinstance(frames, range) and frames.step != 1) or not 0 <= first < end <= info.frames:

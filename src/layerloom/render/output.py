@@ -16,20 +16,20 @@ from layerloom.media.scene_linear import restored
 
 
 def output_options(
-    composition: Composition, codec: str | None = None, space: Space | None = None
+    composition: Composition, codec: str | None = None, space: Space | None = None, frames: range | None = None
 ) -> media.OutputOptions:
-    """What the source declares, as far as it holds for a composition's frames.
+    """What the source declares, as far as it holds for a composition's frames, or for other `frames` of the source.
 
     With another speed than the source's, sound, subtitles, timecode and numbers do not fit.
     """
-    source, frames = composition.project.source, composition.frames
+    source, frames = composition.project.source, frames or composition.frames
     description, in_time = source.description, composition.shots.speed == 1
     timecode = description.timecode if description and in_time else ""
     numbers = description.numbers if description and in_time else None
     return media.OutputOptions(
         codec=codec,
         description=description,
-        tracks=source_tracks(composition) if in_time else None,
+        tracks=source_tracks(composition, frames) if in_time else None,
         timecode=media.timecode_after(timecode, frames.start, source.fps),
         # A source that counts from 0 is no reason to go on counting from there: outputs begin at 0 anyway.
         numbers=numbers[frames.start : frames.stop] if numbers and numbers[0] != 0 else None,
@@ -37,9 +37,9 @@ def output_options(
     )
 
 
-def source_tracks(composition: Composition) -> media.SourceRange | None:
-    """Sound and subtitles over a composition's frames; None without a source, or where it has none."""
-    project, frames = composition.project, composition.frames
+def source_tracks(composition: Composition, frames: range | None = None) -> media.SourceRange | None:
+    """Sound and subtitles over a composition's frames, or others; None without a source, or where it has none."""
+    project, frames = composition.project, frames or composition.frames
     try:
         found = media.probe(project.source_path, project.source.options)
     except LayerloomError:

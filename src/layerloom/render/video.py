@@ -1,12 +1,14 @@
 """write_video: an edited project as a file, each frame at its time, with the source's sound."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from layerloom import media
 from layerloom.compose.composition import Composition, compose
+from layerloom.core.errors import LayerloomError
 from layerloom.core.progress import OnProgress, Progress, silent
 from layerloom.data.project import Project
 from layerloom.edits.document import Edit
@@ -55,12 +57,36 @@ def write_pictures(
     space: in which an EXR holds colours: "linear" (the default) or "display". What the output cannot hold of what the
     source declares is told as messages of the progress.
     """
-    shots = composition.shots
-    options = output_options(composition, codec, space)
-    pictures = finished(composition, pictures, output, options)
-    with media.open_writer(output, shots.size, shots.timestamps, composition.project.source.fps, options) as writer:
-        for line in (*media.output_notes(output, options), *alpha_notes(composition, output, options)):
+    write_joined(
+        [(composition, Fraction(0))], lambda _: pictures, output, output_options(composition, codec, space), on_progress
+    )
+
+
+def write_joined(
+    parts: Sequence[tuple[Composition, Fraction]],
+    draw: Callable[[Composition], Iterable[np.ndarray]],
+    output: Path | str,
+    options: media.OutputOptions,
+    on_progress: OnProgress = silent,
+) -> None:
+    """Compositions of one film one after the other, each from its second on; otherwise as `write_pictures`.
+
+    draw: gives a composition's pictures, and is asked when its turn comes. LayerloomError unless all have one size.
+    """
+    first, _ = parts[0]
+    if any(composition.shots.size != first.shots.size for composition, _ in parts):
+        raise LayerloomError(f"{output}: shots of different sizes cannot be joined; write them one by one")
+    times = [start + seconds for composition, start in parts for seconds in composition.shots.timestamps]
+    notes = [
+        *media.output_notes(output, options),
+        *(note for each, _ in parts for note in alpha_notes(each, output, options)),
+    ]
+    with media.open_writer(output, first.shots.size, times, first.project.source.fps, options) as writer:
+        for line in notes:
             on_progress(Progress("render", 0.0, message=line))
-        for done, picture in enumerate(pictures, 1):
-            writer.write(picture)
-            on_progress(Progress("render", done / len(shots.shots)))
+        done = 0
+        for composition, _ in parts:
+            for picture in finished(composition, draw(composition), output, options):
+                writer.write(picture)
+                done += 1
+                on_progress(Progress("render", done / len(times)))

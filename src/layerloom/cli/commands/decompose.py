@@ -3,6 +3,7 @@
 import contextlib
 import shlex
 from collections.abc import Collection, Generator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -29,6 +30,7 @@ from layerloom.core.errors import LayerloomError
 from layerloom.core.progress import Progress
 from layerloom.data.clip import Clip
 from layerloom.data.clip_store import open_store
+from layerloom.data.shot_set import ShotSet
 from layerloom.edits.selection import parse_selection
 
 
@@ -43,6 +45,7 @@ def decompose(
     quality: Literal["draft", "standard", "fine"] = "standard",
     long_edge: OptionalNumber = None,
     frames: Frames = None,
+    shots: Literal["auto", "off"] = "auto",
     flow: Annotated[str, arg(metavar="dis|raft|DIR")] = "dis",
     flow_weights: OptionalFile = None,
     device: Device = "auto",
@@ -67,6 +70,7 @@ def decompose(
         quality: How long to learn.
         long_edge: Learn at this size (longer side, pixels). Edits are rendered at the footage's own size all the same.
             Default: 384, 640 or 960 by quality on a CPU; 960, 1920 or 4096 on a GPU.
+        shots: Where there are cuts: auto makes a set, each shot a project of its own in it; off takes all as one shot.
         flow: How to find motion: dis, raft (needs --flow-weights), or a folder of .flo or .npy files.
         flow_weights: The official weights of RAFT-small (raft-small.pth).
         device: Where to learn.
@@ -86,10 +90,12 @@ def decompose(
         console.report(Progress("start", 0.0))  # PyTorch takes seconds to load
         if device != "cpu":
             wake_gpu()
+        from layerloom.decompose import check_new_project, decompose_shots
         from layerloom.decompose import decompose as learn
         from layerloom.media import write_image
         from layerloom.prepare.masks.contact_sheet import contact_sheet
         from layerloom.prepare.prepare import prepare
+        from layerloom.prepare.shots import find_shots
 
         stages: set[str] = set()
 
@@ -97,13 +103,15 @@ def decompose(
             stages.add(progress.stage)
             console.report(progress)
 
-        def make_clip() -> Clip:
+        reading, asked = read_options(fps, exr_layer, linear), parse_range(frames)
+
+        def make_clip(used: range | None = None) -> Clip:
             clip = prepare(
                 footage,
                 masks=masks or selection,
-                reading=read_options(fps, exr_layer, linear),
+                reading=reading,
                 quality=quality,
-                frames=parse_range(frames),
+                frames=used or asked,
                 long_edge=long_edge,
                 flow=flow,
                 flow_weights=flow_weights,
@@ -112,20 +120,38 @@ def decompose(
                 on_progress=report,
             )
             if masks is None and clip.masks.names:
-                sheet = out.with_name(out.stem + ("-found.png" if selection is None else "-selected.png"))
+                kind = "found" if selection is None else "selected"
+                sheet = out.with_name(f"{out.stem}{f'-{used.start}' if used else ''}-{kind}.png")
                 first, size = clip.source.first_frame, clip.source.size
                 write_image(sheet, contact_sheet(clip.frames, clip.masks, selection, size, first))
-                what = "found" if selection is None else "selected"
-                console.report(Progress("masks", 1.0, message=f"see {sheet} for what was {what}"))
+                console.report(Progress("masks", 1.0, message=f"see {sheet} for what was {kind}"))
             return clip
 
         with _offering_to_resume(out, stages):
+            check_new_project(out, resume)
+            found = find_shots(footage, reading, asked, report) if shots == "auto" and selection is None else []
+            if len(found) > 1:
+                tuned = partial(learn, device=device, seed=seed)
+                _tell_set(
+                    decompose_shots(make_clip, found, out, resume=resume, learn=tuned, on_progress=report), console
+                )
+                return
             project = learn(make_clip, out, device=device, seed=seed, resume=resume, on_progress=report)
             psnr, names = project.figures["psnr"], [layer.name for layer in project.layers]
             console.result(
                 f"{out}: {psnr:.2f} dB, layers from front to back: {', '.join(names)}\n{_next_steps(out, names[0])}",
                 {"project": str(out), "psnr": psnr, "layers": names},
             )
+
+
+def _tell_set(film: ShotSet, console: Console) -> None:
+    first, quoted = film.projects[0].path, shlex.quote(str(film.path))
+    psnr = [project.figures["psnr"] for project in film.projects]
+    console.result(
+        f"{film.path}: {len(psnr)} shots, each a project of its own such as {first}; {min(psnr):.2f} dB or more\n"
+        f"next: layerloom render {quoted} --out joined.mp4 --shot 0 --text 'background=HELLO; at 0:100,100'",
+        {"set": str(film.path), "psnr": psnr, "shots": [str(project.path) for project in film.projects]},
+    )
 
 
 def _next_steps(project: Path, layer: str) -> str:
@@ -141,7 +167,11 @@ def _next_steps(project: Path, layer: str) -> str:
 @contextlib.contextmanager
 def _offering_to_resume(out: Path, stages: Collection[str]) -> Generator[None]:
     """Say how to go on after an end that came too early, in one of the `stages` that were reported."""
-    from layerloom.train.checkpoint import is_resumable
+    from layerloom.train.checkpoint import checkpoint_folder
+    from layerloom.train.checkpoint import is_resumable as is_one_resumable
+
+    def is_resumable(out: Path) -> bool:
+        return is_one_resumable(out) or any(checkpoint_folder(out).glob("shot-*"))
 
     goes_on = "the same command with --resume goes on from here"
     try:

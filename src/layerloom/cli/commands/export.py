@@ -4,9 +4,9 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from layerloom.cli.arguments import Folder, Frames, ProjectFolder, Switch, count_frames, source_range
+from layerloom.cli.arguments import Folder, Frames, ProjectFolder, Switch, count_frames
 from layerloom.cli.console import Console
-from layerloom.data.project import Project
+from layerloom.cli.shot_sets import open_parts
 
 
 def export(
@@ -20,7 +20,7 @@ def export(
 
     Args:
         project: What decompose wrote.
-        to: The folder to write.
+        to: The folder to write; of a set a folder for each shot in it.
         only: Some of textures, mattes, st, lighting (the default: all four), psd, ora, st_inverse, st16, tracks,
             exr, prores, vp9, nuke, blender; separated by commas.
         json: One JSON object a line instead of progress bars.
@@ -28,9 +28,13 @@ def export(
     from layerloom.export.export import DEFAULT_PARTS
     from layerloom.export.export import export as export_parts
 
-    opened = Project.open(project)
-    parts = DEFAULT_PARTS if only is None else [part.strip() for part in only.split(",")]
-    numbers = source_range(opened, frames)
+    parts = open_parts(project, frames)
+    kinds = DEFAULT_PARTS if only is None else [part.strip() for part in only.split(",")]
     with Console(json) as console:
-        export_parts(opened, to, parts, numbers, console.report)
-        console.result(f"{to}: {count_frames(len(numbers))}", {"output": str(to), "frames": len(numbers)})
+        for part in parts:
+            folder = to if part.number is None else to / part.project.path.name
+            if part.number is not None:
+                console.note(f"{folder}: frames {part.frames.start} to {part.frames.stop - 1}")
+            export_parts(part.project, folder, kinds, part.frames, console.report)
+        count = sum(len(part.frames) for part in parts)
+        console.result(f"{to}: {count_frames(count)}", {"output": str(to), "frames": count})

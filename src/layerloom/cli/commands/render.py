@@ -1,20 +1,25 @@
 """`layerloom render`: a project with edits to a video or images."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import UseAppendAction, arg
 
-from layerloom.cli.arguments import Device, Frames, OptionalFile, ProjectFolder, Switch, count_frames, source_range
+from layerloom.cli.arguments import Device, Frames, OptionalFile, ProjectFolder, Switch, count_frames
 from layerloom.cli.canvas_options import CanvasOptions
 from layerloom.cli.console import Console
 from layerloom.cli.shot_options import ShotOptions
+from layerloom.cli.shot_sets import Part, edited_part, open_parts
 from layerloom.core.device import choose_device
+from layerloom.core.errors import LayerloomError
 from layerloom.data.project import Project
 from layerloom.edits.canvas import Paint, Text, Texture
 from layerloom.edits.document import Background, Edit, Hide, read_edits
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from layerloom.compose.composition import Composition
 
 LEAST_UNSEEN = 0.0005
@@ -37,6 +42,7 @@ def render(
     drawn_from: Annotated[Literal["maps", "networks"], arg(name="from")] = "maps",
     device: Device = "auto",
     frames: Frames = None,
+    shot_number: Annotated[int | None, arg(name="shot", metavar="N", help_behavior_hint="")] = None,
     codec: Annotated[str | None, arg(metavar="CODEC", help_behavior_hint="")] = None,
     space: Literal["linear", "display"] = "linear",
     json: Switch = False,
@@ -46,54 +52,75 @@ def render(
     Args:
         project: What decompose wrote.
         out: A video file (.mp4, .mov, .mkv, .webm), or a pattern of images such as frames/%05d.png.
-        edits: A file of edits (JSON), or the word journal: what was edited in the browser.
+        edits: A file of edits (JSON), or the word journal: what was edited in the browser, of a set in each shot.
         hide: A layer to leave out; what is behind it shows.
         background: A picture or a colour in place of the background.
         mode: detail changes the source's own frames where there are edits; synthesis shows the layers alone.
         drawn_from: networks evaluates what was learned at every pixel instead of the baked maps, as in synthesis.
         device: Where to draw. Default: on the GPU if there is one.
+        shot_number: Of a set: the shot whose layers the edits name, from 0. All shots are joined.
         codec: h264, hevc, prores, prores4444, vp9 or ffv1. Default: h264, for .webm vp9, for HDR hevc.
         space: In which .exr holds colours: linear light, or as a display shows them.
         json: One JSON object a line instead of progress bars.
     """
     from layerloom.compose.composition import compose
-    from layerloom.render.output import source_tracks
+    from layerloom.render.output import output_options, source_tracks
     from layerloom.render.renderer import Renderer
     from layerloom.render.stream import draw_shots
-    from layerloom.render.video import write_pictures
+    from layerloom.render.video import write_joined
 
-    opened = Project.open(project)
-    numbers = source_range(opened, frames)
-    chosen: list[Edit] = [
-        *canvas.edits(),
-        *(Hide(layer) for layer in hide),
-        *([] if background is None else [Background(background)]),
-        *shot.edits(opened.source.size, numbers),
-        *([] if edits is None else _read_edits(opened, edits)),
-    ]
-    composition = compose(opened, chosen, numbers)
-    shots = composition.shots
+    parts = open_parts(project, frames)
+    size, journal = parts[0].project.source.size, edits is not None and str(edits) == JOURNAL
+    given = (*canvas.edits(), *hide, background, None if journal else edits, *shot.edits(size, parts[0].frames))
+    edited = edited_part(project, parts, shot_number, any(each is not None for each in given))
+
+    def chosen(part: Part) -> list[Edit]:
+        kept = _read_edits(part.project, edits) if edits is not None and (journal or part is edited) else ()
+        if part is not edited:
+            return list(kept)
+        return [
+            *canvas.edits(),
+            *(Hide(layer) for layer in hide),
+            *([] if background is None else [Background(background)]),
+            *shot.edits(size, part.frames),
+            *kept,
+        ]
+
+    compositions = [compose(part.project, chosen(part), part.frames) for part in parts]
+    shown = range(parts[0].frames.start, parts[-1].frames.stop)
     with Console(json) as console:
-        if mode == "synthesis" and opened.source_problem:
-            note = opened.source_problem.partition("; put it back")[0]
+        if mode == "synthesis" and parts[0].project.source_problem:
+            note = parts[0].project.source_problem.partition("; put it back")[0]
             console.note(f"{note}; mattes stay as they were learned, and there is no sound")
-        if shots.speed != 1 and source_tracks(composition):
+        _check_speeds(compositions)
+        if compositions[0].shots.speed != 1 and source_tracks(compositions[0]):
             console.note("the sound is left out, as the speed changes")
         drawn_on = choose_device(device, to_draw=True)
-        if drawn_from == "networks":
-            from layerloom.neural_render import render_networks
 
-            pictures = render_networks(composition, drawn_on)
-        else:
-            pictures = draw_shots(Renderer(opened, drawn_on), composition, shots.shots, mode)
-        _tell_changes(composition, console)
-        write_pictures(composition, pictures, out, codec, console.report, space)
-        _tell_unseen(composition, console)
-        count = len(shots.shots)
+        def draw(composition: "Composition") -> "Iterable[np.ndarray]":
+            if drawn_from == "networks":
+                from layerloom.neural_render import render_networks
+
+                return render_networks(composition, drawn_on)
+            return draw_shots(Renderer(composition.project, drawn_on), composition, composition.shots.shots, mode)
+
+        for composition in compositions:
+            _tell_changes(composition, console)
+        joined = [(each, part.start - parts[0].start) for each, part in zip(compositions, parts, strict=True)]
+        write_joined(joined, draw, out, output_options(compositions[0], codec, space, shown), console.report)
+        for composition in compositions:
+            _tell_unseen(composition, console)
+        count = sum(len(composition.shots.shots) for composition in compositions)
         console.result(
             f"{out}: {count_frames(count)}, drawn on the {'GPU' if drawn_on == 'cuda' else 'CPU'}",
             {"output": out, "frames": count, "device": drawn_on},
         )
+
+
+def _check_speeds(compositions: "Sequence[Composition]") -> None:
+    """Shots are joined at their own times."""
+    if len(compositions) > 1 and any(composition.shots.speed != 1 for composition in compositions):
+        raise LayerloomError("shots of another speed cannot be joined; render that shot's own project", "speed")
 
 
 def _tell_changes(composition: "Composition", console: Console) -> None:
