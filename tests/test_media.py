@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from layerloom.core.device import has_driver
 from layerloom.core.errors import LayerloomError
 from layerloom.media import (
     Colour,
@@ -35,6 +36,8 @@ from layerloom.media import (
     usual_colour,
     write_image,
 )
+from layerloom.media.encoders import ENCODERS
+from layerloom.media.nvenc import chosen_encoder, obstacle_to
 
 FPS = Fraction(24)
 SIZE = (64, 48)
@@ -756,3 +759,21 @@ def test_a_real_video(clips_directory: Path, tmp_path: Path) -> None:
 def test_a_real_folder(clips_directory: Path) -> None:
     info = probe(clips_directory / "blackswan")
     assert (info.path.name, info.size, info.frames) == ("video_frames", (854, 480), 50)
+
+
+def test_what_no_gpu_encodes_is_encoded_in_software_or_refused(tmp_path: Path) -> None:
+    auto, forced = (OutputOptions(codec="prores", encoder=name) for name in ("auto", "nvenc"))
+    assert chosen_encoder(".mov", auto) == (ENCODERS["prores"], "")
+    with pytest.raises(LayerloomError, match="it encodes h264 and hevc, not prores; auto and software can"):
+        chosen_encoder(".mov", forced)
+    obstacle = obstacle_to("h264_nvenc")
+    if not obstacle:
+        pytest.skip("this GPU encodes")
+    with (
+        pytest.raises(LayerloomError, match=f"NVENC cannot encode this: {obstacle}"),
+        open_writer(tmp_path / "a.mp4", (64, 48), [Fraction(0)], Fraction(25), OutputOptions(encoder="nvenc")),
+    ):
+        pass
+    encoder, line = chosen_encoder(".mp4", OutputOptions(encoder="auto"))
+    assert encoder is ENCODERS["h264"] and bool(line) == has_driver()
+    assert obstacle_to("no_nvenc") == "this PyAV has no no_nvenc" and not list(tmp_path.iterdir())

@@ -36,7 +36,7 @@ def choose_device(name: str = "auto", *, to_draw: bool = False) -> DeviceType:
 @cache
 def obstacle_to_gpu(to_draw: bool = False) -> str:
     """What keeps the GPU from learning or drawing; empty if nothing does."""
-    if to_draw and not _has_driver():
+    if to_draw and not has_driver():
         return "there is no CUDA GPU here"
     import torch
 
@@ -49,7 +49,8 @@ def obstacle_to_gpu(to_draw: bool = False) -> str:
     return "" if find_spec("triton") else "Triton is not installed"
 
 
-def _has_driver() -> bool:
+def has_driver() -> bool:
+    """Whether NVIDIA's driver is there, and so a GPU in all likelihood."""
     try:
         ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:

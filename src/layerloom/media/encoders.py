@@ -90,6 +90,27 @@ ENCODERS = {
         1.0,
     ),
 }
+NVENC = {
+    "h264": Encoder(
+        "h264_nvenc",
+        (".mp4", ".mov", ".mkv"),
+        ("yuv420p", "yuv420p"),
+        ("yuv444p", "yuv444p"),
+        None,
+        {"preset": "p5", "rc": "vbr", "cq": "16", "b": "0"},
+        0.05,
+    ),
+    "hevc": Encoder(
+        "hevc_nvenc",
+        (".mp4", ".mov", ".mkv"),
+        ("yuv420p", "p010le"),
+        ("yuv444p", "yuv444p16le"),
+        None,
+        {"preset": "p5", "rc": "vbr", "cq": "17", "b": "0"},
+        0.05,
+    ),
+}
+"""What an NVIDIA GPU encodes in their place."""
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 USUAL_CODECS = {".mp4": "h264", ".mov": "h264", ".mkv": "h264", ".webm": "vp9"}
 SEQUENCE_BYTES_PER_PIXEL = {".png": 1.0, ".jpg": 0.4, ".jpeg": 0.4, ".exr": 6.0}

@@ -16,6 +16,7 @@ from layerloom.media.sequences import NUMBER, files_of_pattern, is_pattern
 from layerloom.media.tracks import SourceRange, left_out_tracks
 
 Space = Literal["linear", "display"]
+EncoderName = Literal["auto", "software", "nvenc"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,8 @@ class OutputOptions:
     codec: a name of `encoders.ENCODERS`; None: the container's usual one (HDR: hevc). overwrite: what is there.
     description: what the frames are, as their source declares it; None: display-referred, with the usual colours of
     their size. tracks: where sound and subtitles come from. timecode: of the first frame. numbers: of a sequence's
-    files; None: from 0. space: in which an EXR holds colours; None: linear.
+    files; None: from 0. space: in which an EXR holds colours; None: linear. encoder: "auto" encodes H.264 and
+    HEVC on a GPU where that can be (`nvenc.chosen_encoder`).
     """
 
     codec: str | None = None
@@ -35,6 +37,7 @@ class OutputOptions:
     timecode: str = ""
     numbers: Sequence[int] | None = None
     space: Space | None = None
+    encoder: EncoderName = "software"
 
 
 def check_output(

@@ -22,7 +22,7 @@ from layerloom.core.geometry import Size
 from layerloom.core.parallel import Hand, thread_count
 from layerloom.media.colour import MATRICES, QUALITY, rgb_to_yuv, usual_colour
 from layerloom.media.description import SourceDescription
-from layerloom.media.encoders import ENCODERS, Encoder, mastering_options
+from layerloom.media.encoders import ENCODERS, NVENC, Encoder, mastering_options
 from layerloom.media.output_pixels import check_frame, for_display
 from layerloom.media.outputs import OutputOptions
 from layerloom.media.pixels import at_depth
@@ -134,7 +134,8 @@ class VideoWriter:
     def _add_stream(self, deep: bool, alpha: bool) -> VideoStream:
         encoder, (width, height) = self._encoder, self._size
         if alpha and encoder.alpha_formats is None:
-            codec = next(codec for codec, each in ENCODERS.items() if each is encoder)
+            every = (*ENCODERS.items(), *NVENC.items())
+            codec = next(codec for codec, each in every if each is encoder)
             raise LayerloomError(f"{codec} holds no alpha; ffv1, prores4444, vp9 and .png or .exr sequences do")
         formats = encoder.odd_formats if width % 2 or height % 2 else encoder.formats
         told = mastering_options(encoder, self._description.mastering)
@@ -152,7 +153,7 @@ class VideoWriter:
             stream.codec_context.max_b_frames = 0
         if self._timecode:
             stream.metadata["timecode"] = self._timecode
-        if encoder.name == "libx265" and self._container.format.name != "matroska":
+        if encoder.name in ("libx265", "hevc_nvenc") and self._container.format.name != "matroska":
             stream.codec_context.codec_tag = "hvc1"  # the tag that Apple's players know
         context, tag = stream.codec_context, self._stored_colour
         context.color_primaries, context.color_trc = tag.primaries, tag.transfer

@@ -18,7 +18,8 @@ from layerloom.core.errors import LayerloomError
 from layerloom.core.geometry import Size
 from layerloom.core.parallel import Hand, thread_count
 from layerloom.media.boxes import add_mastering_boxes
-from layerloom.media.encoders import CONTAINERS, choose_encoder
+from layerloom.media.encoders import CONTAINERS
+from layerloom.media.nvenc import chosen_encoder
 from layerloom.media.output_pixels import check_frame, write_numbered
 from layerloom.media.outputs import OutputOptions, check_output
 from layerloom.media.sequences import NUMBER, files_of_pattern, is_pattern
@@ -84,7 +85,7 @@ def open_writer(
                 yield writer
                 _check_count(writer.written, len(timestamps))
                 writer.finish()
-            _, encoder = choose_encoder(path.suffix.lower(), options.codec)
+            encoder, _ = chosen_encoder(path.suffix.lower(), options)
             if encoder.mastering == "boxes" and options.description and options.description.mastering:
                 add_mastering_boxes(temporary, options.description.mastering)
     except OSError as error:
@@ -103,8 +104,7 @@ def _video(
     path: Path, temporary: Path, size: Size, clock: "FrameClock", options: OutputOptions
 ) -> Generator[VideoWriter]:
     suffix, description = path.suffix.lower(), options.description
-    is_hdr = description is not None and description.is_hdr
-    _, encoder = choose_encoder(suffix, options.codec, is_hdr)
+    encoder, _ = chosen_encoder(suffix, options)
     has_boxes = encoder.mastering == "boxes" and description is not None and description.mastering is not None
     # Boxes are added behind the pictures, which must not move.
     flags = {"movflags": "+faststart"} if suffix in (".mp4", ".mov") and not has_boxes else {}
