@@ -10,7 +10,7 @@ formats.py    the kinds of images, told by content: one table of readers; images
 description.py  what a source declares, kept and carried to outputs; colour.py, scene_linear.py
 container.py  open and decode a file; times.py, fields.py, tracks.py, video_frames.py
 probe.py, decode.py    probe, read_frames
-outputs.py, encoders.py, writer.py    check_output, output_notes, open_writer
+outputs.py, encoders.py, nvenc.py, writer.py    check_output, output_notes, open_writer
 limits.py     how large what is read may be
 """
 
@@ -18,6 +18,7 @@ from layerloom.media.colour import Colour, usual_colour
 from layerloom.media.decode import read_frames, read_stored
 from layerloom.media.description import Encoding, ReadOptions, SourceDescription
 from layerloom.media.images import read_grey, read_image, write_exr_channels, write_exr_layers, write_image
+from layerloom.media.nvenc import encoder_note
 from layerloom.media.outputs import OutputOptions, check_output, holds_alpha, output_notes
 from layerloom.media.pixels import quantise, to_float
 from layerloom.media.probe import MediaInfo, check_several_frames, is_moving, is_there, probe
@@ -35,6 +36,7 @@ __all__ = [
     "SourceRange",
     "check_output",
     "check_several_frames",
+    "encoder_note",
     "holds_alpha",
     "is_moving",
     "is_there",

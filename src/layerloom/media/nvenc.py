@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from functools import cache
+from pathlib import Path
 
 import av
 import av.error
@@ -10,8 +11,9 @@ from av.video.codeccontext import VideoCodecContext
 
 from layerloom.core.device import has_driver
 from layerloom.core.errors import LayerloomError
-from layerloom.media.encoders import NVENC, Encoder, choose_encoder
+from layerloom.media.encoders import CONTAINERS, NVENC, Encoder, choose_encoder
 from layerloom.media.outputs import OutputOptions
+from layerloom.media.sequences import is_pattern
 
 
 def chosen_encoder(suffix: str, options: OutputOptions) -> tuple[Encoder, str]:
@@ -33,6 +35,15 @@ def chosen_encoder(suffix: str, options: OutputOptions) -> tuple[Encoder, str]:
     if not obstacle:
         return NVENC[name], f"encoded by NVENC ({NVENC[name].name})"
     return software, f"encoded by {software.name}, since NVENC cannot be used: {obstacle}" if has_driver() else ""
+
+
+def encoder_note(output: str | Path, options: OutputOptions) -> list[str]:
+    """The line of `chosen_encoder` on an output, if there is one. LayerloomError likewise."""
+    path = Path(output)
+    if is_pattern(path) or path.suffix.lower() not in CONTAINERS:
+        return []
+    _, line = chosen_encoder(path.suffix.lower(), options)
+    return [line] if line else []
 
 
 @cache

@@ -77,12 +77,9 @@ def write_joined(
     if any(composition.shots.size != first.shots.size for composition, _ in parts):
         raise LayerloomError(f"{output}: shots of different sizes cannot be joined; write them one by one")
     times = [start + seconds for composition, start in parts for seconds in composition.shots.timestamps]
-    notes = [
-        *media.output_notes(output, options),
-        *(note for each, _ in parts for note in alpha_notes(each, output, options)),
-    ]
     with media.open_writer(output, first.shots.size, times, first.project.source.fps, options) as writer:
-        for line in notes:
+        notes = [*media.output_notes(output, options), *media.encoder_note(output, options)]
+        for line in (*notes, *(note for each, _ in parts for note in alpha_notes(each, output, options))):
             on_progress(Progress("render", 0.0, message=line))
         done = 0
         for composition, _ in parts:

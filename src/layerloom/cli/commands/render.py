@@ -1,6 +1,7 @@
 """`layerloom render`: a project with edits to a video or images."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -44,6 +45,7 @@ def render(
     frames: Frames = None,
     shot_number: Annotated[int | None, arg(name="shot", metavar="N", help_behavior_hint="")] = None,
     codec: Annotated[str | None, arg(metavar="CODEC", help_behavior_hint="")] = None,
+    encoder: Literal["auto", "software", "nvenc"] = "auto",
     space: Literal["linear", "display"] = "linear",
     json: Switch = False,
 ) -> None:
@@ -60,6 +62,7 @@ def render(
         device: Where to draw. Default: on the GPU if there is one.
         shot_number: Of a set: the shot whose layers the edits name, from 0. All shots are joined.
         codec: h264, hevc, prores, prores4444, vp9 or ffv1. Default: h264, for .webm vp9, for HDR hevc.
+        encoder: Of h264 and hevc: nvenc on an NVIDIA GPU that encodes. Default: that where it can be.
         space: In which .exr holds colours: linear light, or as a display shows them.
         json: One JSON object a line instead of progress bars.
     """
@@ -107,7 +110,8 @@ def render(
         for composition in compositions:
             _tell_changes(composition, console)
         joined = [(each, part.start - parts[0].start) for each, part in zip(compositions, parts, strict=True)]
-        write_joined(joined, draw, out, output_options(compositions[0], codec, space, shown), console.report)
+        options = replace(output_options(compositions[0], codec, space, shown), encoder=encoder)
+        write_joined(joined, draw, out, options, console.report)
         for composition in compositions:
             _tell_unseen(composition, console)
         count = sum(len(composition.shots.shots) for composition in compositions)
