@@ -153,7 +153,7 @@ def find_masks(
     on_progress(Progress("read", 0.0))
     info = media.probe(footage, reading)
     media.check_several_frames(info)
-    used, size = _frame_range(info, frames), _training_size(info, long_edge, default_long_edge("standard", "cpu"))
+    used, size = frame_range(info, frames), _training_size(info, long_edge, default_long_edge("standard", "cpu"))
     inputs = Inputs(info, used, size, selection, FlowSource("dis", None, "cpu", used.start), "cpu")
     if selection is not None:
         check_selection(selection, used, info.size)
