@@ -80,7 +80,7 @@ export class FootagePanel {
     if (wanted !== this.listed) {
       this.listed = wanted;
       this.list.replaceChildren(...objects.map((object, index) => this.row(object, index)));
-      if (!objects.length) this.list.append(h("p", { class: "quiet" }, "None yet: draw a box around one."));
+      if (!objects.length) this.list.append(h("p", { class: "quiet", role: "listitem" }, "None yet: draw a box around one."));
     }
     this.adding.hidden = this.said.hidden = this.status.hidden = isLearning;
     const hints = objects.find(({ name }) => name === chosen)?.hints.filter(({ frame }) => frame === this.app.frame) ?? [];
