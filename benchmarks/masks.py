@@ -6,8 +6,8 @@ A clip is a folder with `video_frames` and `masks` in it; synthetic clips come f
 once, then every case's masks are completed and compared with the true ones: intersection over union, the mean over
 frames, of each object, and in how many frames an object covers more of another's mask than of its own. Where masks were
 found without any, the figures are of all objects together, and of each true one with the found one that fits it best.
-One JSON line a clip goes to results/masks.jsonl. Nothing is learned here: `quality.py --masks CASE` learns from
-degraded masks.
+`--cases hints` makes masks from boxes and scripted corrections instead: see `mask_hints.py`. One JSON line a clip goes
+to results/masks.jsonl. Nothing is learned here: `quality.py --masks CASE` learns from degraded masks.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 from jaxtyping import UInt8
+from mask_hints import CHOSEN_ON, CORRECTIONS, hint_figures
 from timing.figures import commit
 
 from layerloom import media
@@ -71,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, help="folder of clips")
     parser.add_argument("--only", nargs="*", help="names of clips; synthetic, synthetic-two are built in")
-    parser.add_argument("--cases", nargs="*", default=[*CASES, "found"], choices=[*CASES, "found"])
+    parser.add_argument("--cases", nargs="*", default=[*CASES, "found"], choices=[*CASES, "found", "hints"])
     parser.add_argument("--long-edge", type=int, default=384)
     parser.add_argument("--frames", type=int, help="of each clip, from its first")
     options = parser.parse_args()
@@ -82,8 +83,15 @@ def main() -> None:
         flow = compute_flow(frames)
         cases: dict[str, Any] = {}
         for case in options.cases:
-            given = truth if case == "found" else degrade(truth, case)
+            given = degrade(truth, case) if case in CASES else truth
             started = time.perf_counter()
+            if case == "hints":
+                for number, (step, ious) in enumerate(hint_figures(frames, truth, flow).items()):
+                    half = "chosen on" if name in CHOSEN_ON else "report"
+                    seconds = time.perf_counter() - started if number == CORRECTIONS else 0.0
+                    cases[f"hints: {step}"] = {"iou": ious, "seconds": seconds, "half": half}
+                    print(_row(name, f"{step} ({half})", cases[f"hints: {step}"]), flush=True)
+                continue
             if case == "found":
                 made, explained, sureness = discover_masks(frames, flow)
                 cases[case] = _found_figures(made, truth) | {"explained": explained, "sureness": sureness}
