@@ -534,7 +534,7 @@ def test_from_a_video_file_to_an_edited_one(run: Run, few_steps: None, footage: 
     assert outcome.code == 0, outcome.err
     assert outcome.err == ""
     stages = [entry.get("stage") for entry in outcome.objects if entry["event"] == "progress"]
-    assert list(dict.fromkeys(stages)) == ["start", "read", "flow", "masks", "motion", "train", "bake", "store"]
+    assert list(dict.fromkeys(stages)) == ["start", "cuts", "read", "flow", "masks", "motion", "train", "bake", "store"]
     assert outcome.objects[-1]["event"] == "result" and outcome.objects[-1]["project"] == str(loom)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.loom"]
 
