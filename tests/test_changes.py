@@ -88,6 +88,7 @@ def test_synthesis_does_without_footage_that_has_changed(
     cli.main()
     assert "the project's source is gone" in capsys.readouterr().err
     np.testing.assert_array_equal([media.read_image(tmp_path / f"{number}.png") for number in range(3)], changed)
+    words[words.index("--out") + 1] = f"{tmp_path}/again-%d.png"
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit):
         cli.main()

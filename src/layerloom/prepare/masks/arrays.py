@@ -1,5 +1,6 @@
 """Masks from arrays in a .npz, as segmenters leave them: of each name a video of one object, or all in one array."""
 
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,6 +14,11 @@ from layerloom.media.limits import check_count, check_size
 
 UNNAMED = ("masks", "mask", "arr_0", "segmentation", "segmentations")
 """Keys that say nothing of the object."""
+_UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, ValueError, OverflowError, KeyError),
+    *(OSError, EOFError, NotImplementedError, RuntimeError),
+)
+"""What zipfile and NumPy raise for archives whose tables lie: sizes, places, kinds of packing, encryption."""
 
 
 class ObjectArray(NamedTuple):
@@ -37,7 +43,7 @@ def read_arrays(path: Path) -> list[ObjectArray]:
             with np.load(path, allow_pickle=False) as arrays:
                 for key in arrays.files:
                     found += _objects(key, arrays[key])
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+    except _UNREADABLE as error:
         raise LayerloomError(f"{path}: not readable arrays ({error})") from None
     if not found:
         raise LayerloomError(f"{path}: holds no arrays")
