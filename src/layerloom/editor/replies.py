@@ -1,18 +1,15 @@
-"""What the editor's servers answer with: the page's files, pictures, messages."""
+"""What the editor's servers answer with: the page's files and pictures."""
 
-from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
 import cv2
-import msgspec
 import numpy as np
-from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
+from fastapi import FastAPI, Response
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from layerloom import media
-from layerloom.core.records import Record, record_values
 
 JPEG_QUALITY = 95
 THUMBNAIL_LONG_EDGE = 160
@@ -27,17 +24,6 @@ def page_files(app: FastAPI) -> None:
         return FileResponse(static / "index.html", headers={"cache-control": "no-store"})
 
     app.mount("/", StaticFiles(directory=static), name="static")
-
-
-async def send_quietly(socket: WebSocket, text: str) -> None:
-    """To a page that may have been closed meanwhile."""
-    with suppress(WebSocketDisconnect, RuntimeError):
-        await socket.send_text(text)
-
-
-def text_of(record: Record) -> str:
-    """A message's JSON."""
-    return msgspec.json.encode(record_values(record)).decode("utf-8")
 
 
 def rgb8(picture: np.ndarray) -> np.ndarray:

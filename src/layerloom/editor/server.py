@@ -1,24 +1,23 @@
 """The web application: the page, what it draws from, and the requests that change the session."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 import numpy as np
-from fastapi import FastAPI, HTTPException, Request, Response, WebSocket, WebSocketDisconnect
+from fastapi import FastAPI, HTTPException, Request, Response, WebSocket
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
 from layerloom import media
 from layerloom.core.errors import LayerloomError
-from layerloom.core.records import parse_one_of
 from layerloom.editor import map_stream, protocol
 from layerloom.editor.changes import TILE_TEXELS, Change
 from layerloom.editor.jobs import Jobs
+from layerloom.editor.open_pages import OpenPages
 from layerloom.editor.page_state import PageState
-from layerloom.editor.replies import jpeg, page_files, png, rgb8, send_quietly, text_of, thumbnail_of
+from layerloom.editor.replies import jpeg, page_files, png, rgb8, thumbnail_of
 from layerloom.editor.session import EditSession
 from layerloom.editor.uploads import Uploads
 from layerloom.render.renderer import Renderer
@@ -35,33 +34,13 @@ class Editor:
         self.project = session.project
         self.uploads = Uploads(session.folder / "files")
         self.pages = PageState(session)
-        self.jobs = Jobs(session, self._send_all)
-        self._sockets: set[WebSocket] = set()
+        self._open_pages = OpenPages(protocol.Request, self._carry_out, lambda: session.revision)
+        self.jobs = Jobs(session, self._open_pages.tell)
         session.listen(self._tell)
 
     async def serve(self, socket: WebSocket) -> None:
         """Speak with one page until it is closed."""
-        await socket.accept()
-        self._loop = asyncio.get_running_loop()
-        self._sockets.add(socket)
-        try:
-            await socket.send_text(text_of(self.pages.state()))
-            while True:
-                await socket.send_text(await run_in_threadpool(self._answer, await socket.receive_text()))
-        except WebSocketDisconnect:
-            pass
-        finally:
-            self._sockets.discard(socket)
-
-    def _answer(self, text: str) -> str:
-        operation = "unknown"
-        try:
-            request = parse_one_of(text, protocol.Request)
-            operation = request.operation
-            self._carry_out(request)
-            return text_of(protocol.Done(operation, self.session.revision))
-        except LayerloomError as error:
-            return text_of(protocol.Failed(operation, str(error)))
+        await self._open_pages.serve(socket, lambda: (self.pages.state(),))
 
     def _carry_out(self, request: Any) -> None:
         session = self.session
@@ -80,7 +59,7 @@ class Editor:
                 session.pin(name)
             case protocol.PreviewEdit(_, placed):
                 session.preview(placed and self.uploads.placed(placed))
-                self._send_all(self.pages.state(()))
+                self._open_pages.tell(self.pages.state(()))
             case protocol.StartExport():
                 self.jobs.export(request)
             case protocol.CancelJob(_, name):
@@ -91,13 +70,7 @@ class Editor:
                 session.redo()
 
     def _tell(self, change: Change) -> None:
-        self._send_all(self.pages.state((change,)))
-
-    def _send_all(self, answer: protocol.Answer) -> None:
-        """To all pages, from any thread."""
-        text = text_of(answer)
-        for socket in tuple(self._sockets):
-            asyncio.run_coroutine_threadsafe(send_quietly(socket, text), self._loop)
+        self._open_pages.tell(self.pages.state((change,)))
 
     def paint(self, layer: int, head: dict[str, Any], data: bytes) -> None:
         """A stroke: tiles of straight RGBA, one after the other in the order in which the head names them."""

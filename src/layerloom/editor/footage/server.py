@@ -1,18 +1,14 @@
 """The web application for footage: its pictures, the objects' masks, what is being learned, and the requests."""
 
-import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-from fastapi import FastAPI, HTTPException, Response, WebSocket, WebSocketDisconnect
-from starlette.concurrency import run_in_threadpool
+from fastapi import FastAPI, HTTPException, Response, WebSocket
 
 from layerloom.core.errors import LayerloomError
-from layerloom.core.records import parse_one_of
 from layerloom.data.selection import Hint, ObjectHints
 from layerloom.editor.footage import messages
 from layerloom.editor.footage.follower import Follower, Wanted
@@ -20,7 +16,8 @@ from layerloom.editor.footage.found import found_hints
 from layerloom.editor.footage.hint_store import HintStore
 from layerloom.editor.footage.learning import Learner
 from layerloom.editor.footage.source import FootageChoice, OpenedFootage
-from layerloom.editor.replies import jpeg, page_files, rgb8, send_quietly, text_of, thumbnail_of
+from layerloom.editor.open_pages import OpenPages
+from layerloom.editor.replies import jpeg, page_files, rgb8, thumbnail_of
 
 
 class FootageEditor:
@@ -31,11 +28,10 @@ class FootageEditor:
         self.footage, self.out = OpenedFootage(choice), out
         self.folder = out.with_suffix(".selection")
         self.store = HintStore(self.folder, self.footage.frames, self.footage.size)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._sockets: set[WebSocket] = set()
-        self.follower = Follower(self.footage, self._send_all)
+        self._open_pages = OpenPages(messages.Request, self._carry_out, lambda: self.store.revision)
+        self.follower = Follower(self.footage, self._open_pages.tell)
         self.learner = Learner(choice, self.footage, self.store, self.follower, out)
-        self.learner.tell = self._send_all
+        self.learner.tell = self._open_pages.tell
         self.follower.follow(Wanted(self.store.selection, self.store.revision))
 
     def facts(self) -> dict[str, Any]:
@@ -63,7 +59,7 @@ class FootageEditor:
 
     def opened(self) -> None:
         """Tell all pages that the project is there."""
-        self._send_all(messages.Opened())
+        self._open_pages.tell(messages.Opened())
 
     def close(self) -> None:
         """End what goes on; what was learned is put away."""
@@ -72,28 +68,9 @@ class FootageEditor:
 
     async def serve(self, socket: WebSocket) -> None:
         """Speak with one page until it is closed."""
-        await socket.accept()
-        self._loop = asyncio.get_running_loop()
-        self._sockets.add(socket)
-        try:
-            for message in (self.objects(), self.follower.places(), self.follower.state, self.learner.state):
-                await socket.send_text(text_of(message))
-            while True:
-                await socket.send_text(await run_in_threadpool(self._answer, await socket.receive_text()))
-        except WebSocketDisconnect:
-            pass
-        finally:
-            self._sockets.discard(socket)
-
-    def _answer(self, text: str) -> str:
-        operation = "unknown"
-        try:
-            request = parse_one_of(text, messages.Request)
-            operation = request.operation
-            self._carry_out(request)
-            return text_of(messages.Done(operation, self.store.revision))
-        except LayerloomError as error:
-            return text_of(messages.Failed(operation, str(error)))
+        await self._open_pages.serve(
+            socket, lambda: (self.objects(), self.follower.places(), self.follower.state, self.learner.state)
+        )
 
     def _carry_out(self, request: Any) -> None:
         match request:
@@ -135,18 +112,9 @@ class FootageEditor:
 
     def _changed(self, frame: int | None) -> None:
         store = self.store
-        self._send_all(self.objects())
+        self._open_pages.tell(self.objects())
         self.follower.follow(Wanted(store.selection, store.revision, frame))
         self.learner.selection_changed()
-
-    def _send_all(self, answer: messages.Answer) -> None:
-        """To all pages, from any thread."""
-        if self._loop is None:
-            return
-        text = text_of(answer)
-        for socket in tuple(self._sockets):
-            with suppress(RuntimeError):  # the server has ended
-                asyncio.run_coroutine_threadsafe(send_quietly(socket, text), self._loop)
 
 
 def make_footage_app(editor: FootageEditor) -> FastAPI:
